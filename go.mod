@@ -1,0 +1,3 @@
+module github.com/berth-iot/berth
+
+go 1.26
