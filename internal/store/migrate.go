@@ -1,0 +1,47 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// Migrate brings one component's tables up to date. Steps are numbered from 1 by their place in
+// the list and applied once each, in order, in one transaction; the list only ever grows. A step
+// may hold several statements separated by semicolons. `/*sqlite …*/` passes its inside to SQLite
+// only. A database that is ahead of the list was written by a newer berth and is refused.
+func (db *DB) Migrate(ctx context.Context, component string, steps []string) error {
+	err := db.Write(ctx, func(tx *Tx) error {
+		if _, err := tx.Exec(`CREATE TABLE IF NOT EXISTS schema_version (component TEXT PRIMARY KEY, version BIGINT NOT NULL)`); err != nil {
+			return err
+		}
+		var version int
+		err := tx.QueryRow(`SELECT version FROM schema_version WHERE component = ?`, []any{component}, &version)
+		if err != nil && err != ErrNoRows {
+			return err
+		}
+		if version > len(steps) {
+			return fmt.Errorf("tables are at version %d, this berth knows up to %d: use the newer berth that wrote them", version, len(steps))
+		}
+		if version == len(steps) {
+			return nil
+		}
+		for i, step := range steps[version:] {
+			for stmt := range strings.SplitSeq(step, ";") {
+				if strings.TrimSpace(stmt) == "" {
+					continue
+				}
+				if _, err := tx.conn.ExecContext(ctx, tx.dialect.definition(stmt)); err != nil {
+					return fmt.Errorf("step %d: %w", version+i+1, err)
+				}
+			}
+		}
+		_, err = tx.Exec(`INSERT INTO schema_version (component, version) VALUES (?, ?)
+			ON CONFLICT (component) DO UPDATE SET version = excluded.version`, component, len(steps))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("migrate %s: %w", component, err)
+	}
+	return nil
+}
