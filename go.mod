@@ -2,7 +2,10 @@ module github.com/berth-iot/berth
 
 go 1.26
 
-require modernc.org/sqlite v1.55.0
+require (
+	github.com/google/go-cmp v0.7.0
+	modernc.org/sqlite v1.55.0
+)
 
 require (
 	github.com/dustin/go-humanize v1.0.1 // indirect
