@@ -1,0 +1,112 @@
+package router
+
+import "strings"
+
+// maxRoutes bounds the topics whose subscribers a publisher remembers.
+const maxRoutes = 512
+
+// Publisher is one source of messages, such as a connection. It remembers the subscribers of the
+// topics it publishes to until any subscription changes. It is used by one goroutine at a time.
+type Publisher struct {
+	router *Router
+	routes map[string]*Route
+	dirty  []Flusher
+}
+
+// Route is what a publisher remembers of one topic.
+type Route struct {
+	Topic string
+	// Publish and Generation are the publisher's own memory of whether it may publish to the topic.
+	Publish    bool
+	Generation uint32
+
+	targets []Target
+	fresh   uint64
+}
+
+// NewPublisher returns a publisher.
+func (r *Router) NewPublisher() *Publisher {
+	return &Publisher{router: r}
+}
+
+// Route returns what is remembered of a topic; the name is copied when it is new.
+func (pub *Publisher) Route(name []byte) *Route {
+	if rt := pub.routes[string(name)]; rt != nil {
+		return rt
+	}
+	return pub.newRoute(string(name))
+}
+
+func (pub *Publisher) newRoute(name string) *Route {
+	if len(pub.routes) >= maxRoutes {
+		clear(pub.routes)
+	}
+	if pub.routes == nil {
+		pub.routes = make(map[string]*Route)
+	}
+	rt := &Route{Topic: name}
+	pub.routes[name] = rt
+	return rt
+}
+
+// Forget drops what is remembered, to save memory while the publisher is idle.
+func (pub *Publisher) Forget() { pub.routes, pub.dirty = nil, nil }
+
+// Publish hands a message to its subscribers and keeps it if it is to be retained. It reports
+// whether the acknowledgement must wait: then p.Acknowledger hears of it, perhaps from another
+// goroutine, perhaps before Publish returns. Otherwise it does not.
+func (pub *Publisher) Publish(p *Publication) (waits bool) {
+	rt := pub.routes[p.Topic]
+	if rt == nil {
+		rt = pub.newRoute(p.Topic)
+	}
+	return pub.PublishTo(rt, p)
+}
+
+// PublishTo is Publish for a route that is at hand; p.Topic must be its topic.
+func (pub *Publisher) PublishTo(rt *Route, p *Publication) (waits bool) {
+	p.publisher = pub
+	p.reset()
+	if p.Retain {
+		pub.router.retained.publish(p)
+	}
+	if rt.fresh != pub.router.generation.Load() {
+		rt.refresh(pub.router)
+	}
+	for i := range rt.targets {
+		t := &rt.targets[i]
+		if t.NoLocal && t.Subscriber == p.NoLocal { // [MQTT-3.8.3-3]
+			continue
+		}
+		t.Subscriber.Deliver(p, t)
+	}
+	if p.receipt != nil {
+		p.receipt.Release(nil)
+		return true
+	}
+	return false
+}
+
+// refresh finds the subscribers again. Basic Ingest reaches rules only (AWS IoT developer guide,
+// "Reducing messaging costs with Basic Ingest").
+func (rt *Route) refresh(r *Router) {
+	clear(rt.targets)
+	rt.targets = rt.targets[:0]
+	if strings.HasPrefix(rt.Topic, "$aws/rules/") {
+		rt.fresh = r.generation.Load()
+		return
+	}
+	rt.targets, rt.fresh = r.targets(rt.Topic, rt.targets)
+}
+
+// Dirty notes output to be flushed.
+func (pub *Publisher) Dirty(f Flusher) { pub.dirty = append(pub.dirty, f) }
+
+// Flush flushes every receiver that got something since the last call.
+func (pub *Publisher) Flush() {
+	for i, f := range pub.dirty {
+		pub.dirty[i] = nil
+		f.Flush()
+	}
+	pub.dirty = pub.dirty[:0]
+}

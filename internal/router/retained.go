@@ -1,0 +1,166 @@
+package router
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/topic"
+)
+
+var retainedTable = &store.Table{Name: "retained_message", Key: 1,
+	Columns: []string{"topic", "payload", "qos", "properties", "expires_at", "modified_at"}}
+
+var retainedSchema = []string{`CREATE TABLE retained_message (
+	topic TEXT PRIMARY KEY, payload BLOB NOT NULL, qos BIGINT NOT NULL, properties BLOB NOT NULL,
+	expires_at BIGINT NOT NULL, modified_at BIGINT NOT NULL)`}
+
+// retained holds the retained messages, in memory for reading and in the database for good.
+type retained struct {
+	mu   sync.RWMutex
+	tree *topic.Tree[*Message]
+	db   *store.DB
+}
+
+func (r *retained) open(ctx context.Context, rules topic.Rules, db *store.DB) error {
+	r.tree, r.db = topic.NewTree[*Message](rules), db
+	if err := db.Migrate(ctx, "retained", retainedSchema); err != nil {
+		return err
+	}
+	err := db.Query(ctx, `SELECT topic, payload, qos, properties, expires_at, modified_at FROM retained_message`, nil,
+		func(row store.Row) error {
+			m := &Message{Retain: true}
+			var props []byte
+			var expires, modified int64
+			if err := row.Scan(&m.Topic, &m.Payload, &m.QoS, &props, &expires, &modified); err != nil {
+				return err
+			}
+			if err := m.Properties.DecodeStored(props); err != nil {
+				return fmt.Errorf("retained message of %q: %w", m.Topic, err)
+			}
+			m.Expires, m.Modified = fromMillis(expires), fromMillis(modified)
+			r.tree.Set(m.Topic, m)
+			return nil
+		})
+	if err != nil {
+		return fmt.Errorf("load retained messages: %w", err)
+	}
+	return nil
+}
+
+func toMillis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+// publish keeps or, with an empty payload, removes the retained message of a topic
+// [MQTT-3.3.1-5] [MQTT-3.3.1-6]. The acknowledgement of QoS 1 and 2 waits for the disk.
+func (r *retained) publish(p *Publication) {
+	var done func(error)
+	if p.QoS > 0 {
+		done = p.Hold().Release
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock() // held over queueing, so that memory and disk agree on the order
+	if len(p.Payload) == 0 {
+		if r.tree.Remove(p.Topic) {
+			r.db.Delete(retainedTable, [][]any{{p.Topic}}, done)
+		} else if done != nil {
+			done(nil)
+		}
+		return
+	}
+	m := p.Keep()
+	r.tree.Set(m.Topic, m)
+	r.db.Put(retainedTable, [][]any{{m.Topic, m.Payload, m.QoS, m.Properties.AppendStored([]byte{}),
+		toMillis(m.Expires), toMillis(m.Modified)}}, done)
+}
+
+// Retained returns the retained message of a topic, or nil.
+func (r *Router) Retained(name string) *Message {
+	r.retained.mu.RLock()
+	defer r.retained.mu.RUnlock()
+	m, _ := r.retained.tree.Get(name)
+	if m == nil || m.Expired(time.Now()) {
+		return nil
+	}
+	return m
+}
+
+// RetainedMatching returns the retained messages of all topics that a filter, not shared, matches,
+// in the order of topics.
+func (r *Router) RetainedMatching(filter string) []*Message {
+	var found []*Message
+	if !topic.Wild(filter) {
+		if m := r.Retained(filter); m != nil {
+			found = append(found, m)
+		}
+		return found
+	}
+	now := time.Now()
+	r.retained.mu.RLock()
+	r.retained.tree.Match(filter, func(m *Message) {
+		if !m.Expired(now) {
+			found = append(found, m)
+		}
+	})
+	r.retained.mu.RUnlock()
+	sort.Slice(found, func(i, j int) bool { return found[i].Topic < found[j].Topic })
+	return found
+}
+
+// RetainedAfter lists up to n retained messages whose topics sort after a name.
+func (r *Router) RetainedAfter(ctx context.Context, after string, n int) ([]*Message, error) {
+	var found []*Message
+	err := r.retained.db.Query(ctx, `SELECT topic FROM retained_message WHERE topic > ? ORDER BY topic LIMIT ?`,
+		[]any{after, n}, func(row store.Row) error {
+			var name string
+			if err := row.Scan(&name); err != nil {
+				return err
+			}
+			if m := r.Retained(name); m != nil {
+				found = append(found, m)
+			}
+			return nil
+		})
+	return found, err
+}
+
+// RetainedCount is the number of retained messages.
+func (r *Router) RetainedCount() int {
+	r.retained.mu.RLock()
+	defer r.retained.mu.RUnlock()
+	return r.retained.tree.Len()
+}
+
+// ExpireRetained removes retained messages that have outlived their message expiry interval.
+func (r *Router) ExpireRetained(now time.Time) {
+	var gone []string
+	r.retained.mu.RLock()
+	r.retained.tree.Match("#", func(m *Message) {
+		if m.Expired(now) {
+			gone = append(gone, m.Topic)
+		}
+	})
+	r.retained.mu.RUnlock()
+	r.retained.mu.Lock()
+	defer r.retained.mu.Unlock()
+	for _, name := range gone {
+		if m, ok := r.retained.tree.Get(name); ok && m.Expired(now) {
+			r.retained.tree.Remove(name)
+			r.retained.db.Delete(retainedTable, [][]any{{name}}, nil)
+		}
+	}
+}

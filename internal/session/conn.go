@@ -1,0 +1,309 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/mqtt"
+	"github.com/berth-iot/berth/policy"
+)
+
+// Transport is a network connection as a session needs it: reads that hold no memory while they
+// wait, writes that never block.
+type Transport interface {
+	// Fill waits for bytes and reads them into in. It calls idle before it waits.
+	Fill(in *Input, idle func()) error
+	// Write takes all of b. pending reports that the network has not: Drain must be called.
+	Write(b []byte) (pending bool, err error)
+	// Drain blocks until everything taken is written.
+	Drain() error
+	// Pending is the number of bytes taken and not written.
+	Pending() int
+	// Interrupt makes Fill and Drain return soon, with an error. It never blocks.
+	Interrupt()
+	Close() error
+	RemoteAddr() netip.AddrPort
+}
+
+// DisconnectReason is why a connection ended, in the words of AWS IoT's lifecycle events.
+type DisconnectReason string
+
+// Reasons (AWS IoT developer guide, "Lifecycle events").
+const (
+	AuthError          DisconnectReason = "AUTH_ERROR"
+	ClientInitiated    DisconnectReason = "CLIENT_INITIATED_DISCONNECT"
+	ClientError        DisconnectReason = "CLIENT_ERROR"
+	ConnectionLost     DisconnectReason = "CONNECTION_LOST"
+	DuplicateClientID  DisconnectReason = "DUPLICATE_CLIENTID"
+	ForbiddenAccess    DisconnectReason = "FORBIDDEN_ACCESS"
+	KeepAliveTimeout   DisconnectReason = "MQTT_KEEP_ALIVE_TIMEOUT"
+	ServerInitiated    DisconnectReason = "SERVER_INITIATED_DISCONNECT"
+	ServerError        DisconnectReason = "SERVER_ERROR"
+	APIInitiated       DisconnectReason = "API_INITIATED_DISCONNECT"
+	WebSocketTTL       DisconnectReason = "WEBSOCKET_TTL_EXPIRATION"
+	noDisconnectReason DisconnectReason = ""
+)
+
+// ending is why and how a connection ends.
+type ending struct {
+	reason DisconnectReason
+	code   mqtt.ReasonCode // of the DISCONNECT sent to MQTT 5 clients; Success sends none
+	detail string
+}
+
+// closing is the error that handling a packet returns to end the connection.
+type closing struct{ ending }
+
+func (c *closing) Error() string { return fmt.Sprintf("%s: %s", c.reason, c.detail) }
+
+func disconnect(reason DisconnectReason, code mqtt.ReasonCode, format string, args ...any) error {
+	return &closing{ending{reason, code, fmt.Sprintf(format, args...)}}
+}
+
+// Conn is one network connection of a session. Its read loop owns the fields without comment.
+type Conn struct {
+	all       *Sessions
+	session   *Session
+	transport Transport
+	version   mqtt.Version
+	request   Request
+	origin    *router.Origin
+	publisher *router.Publisher
+	input     Input
+
+	receiveMaximum int          // of the client
+	maxPacket      int          // that the client takes; 0 for any
+	aliases        []string     // topic aliases of the client, by alias minus 1
+	acks           []byte       // acknowledgements of this batch
+	publish        mqtt.Publish // reused for every packet
+	publication    router.Publication
+	owed           owed
+	keepAlive      int64            // milliseconds of silence allowed; 0 for any
+	received       uint64           // messages of this batch
+	goodbye        *mqtt.Disconnect // received
+
+	access     atomic.Pointer[policy.Set]
+	generation atomic.Uint32 // changes with access, unique among all connections
+	active     atomic.Int64  // coarse clock at the last read
+	ended      atomic.Pointer[ending]
+
+	// guarded by session.mu
+	out      []byte
+	sent     uint64 // messages since the last flush
+	dirty    bool   // somebody will call Flush
+	flushing bool   // somebody is writing
+	parted   bool   // nothing more may be appended
+}
+
+// end asks the connection to close. The first reason stays.
+func (c *Conn) end(e ending) {
+	if c.ended.CompareAndSwap(nil, &e) {
+		c.transport.Interrupt()
+	}
+}
+
+// serve reads packets until the connection ends.
+func (c *Conn) serve() {
+	err := c.read()
+	var cl *closing
+	var me *mqtt.Error
+	switch {
+	case errors.As(err, &cl):
+		c.ended.CompareAndSwap(nil, &cl.ending)
+	case errors.As(err, &me):
+		c.ended.CompareAndSwap(nil, &ending{ClientError, me.Code, me.What})
+	default:
+		detail := "the network connection was closed"
+		if err != nil && !errors.Is(err, io.EOF) {
+			detail = err.Error()
+		}
+		c.ended.CompareAndSwap(nil, &ending{ConnectionLost, mqtt.Success, detail})
+	}
+	c.all.part(c)
+}
+
+func (c *Conn) read() error {
+	idle := c.flushBatch // one closure for the life of the connection
+	for {
+		if err := c.transport.Fill(&c.input, idle); err != nil {
+			return err
+		}
+		if c.ended.Load() != nil {
+			return nil
+		}
+		c.active.Store(c.all.clock.Load())
+		if err := c.handleInput(); err != nil {
+			c.flushBatch()
+			return err
+		}
+		c.flushBatch()
+	}
+}
+
+// handleInput handles the whole packets in the buffer.
+func (c *Conn) handleInput() error {
+	in := &c.input
+	for {
+		h, body, size, err := mqtt.Frame(in.bytes(), c.all.limits.MaxPacket)
+		if err != nil {
+			return err
+		}
+		if body == nil {
+			in.room(max(size, 8))
+			if in.start == in.end {
+				in.Idle()
+			}
+			return nil
+		}
+		if err := c.handle(h, body); err != nil {
+			return err
+		}
+		in.consume(size)
+	}
+}
+
+func (c *Conn) handle(h mqtt.Header, body []byte) error {
+	switch t := h.Type(); t {
+	case mqtt.PUBLISH:
+		return c.handlePublish(h, body)
+	case mqtt.PUBACK, mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP:
+		return c.handleAck(t, body)
+	case mqtt.SUBSCRIBE:
+		return c.handleSubscribe(body)
+	case mqtt.UNSUBSCRIBE:
+		return c.handleUnsubscribe(body)
+	case mqtt.PINGREQ:
+		if len(body) != 0 {
+			return disconnect(ClientError, mqtt.MalformedPacket, "PINGREQ with a body")
+		}
+		c.all.count.pings.Add(1)
+		c.acks = mqtt.AppendPingresp(c.acks)
+		return nil
+	case mqtt.DISCONNECT:
+		return c.handleDisconnect(body)
+	case mqtt.CONNECT: // [MQTT-3.1.0-2]
+		return disconnect(ClientError, mqtt.ProtocolError, "second CONNECT")
+	}
+	return disconnect(ClientError, mqtt.ProtocolError, "%s from a client", h.Type())
+}
+
+func (c *Conn) handleDisconnect(body []byte) error {
+	var d mqtt.Disconnect
+	if err := d.Decode(mqtt.DISCONNECT, body, c.version); err != nil {
+		return err
+	}
+	if d.Properties.Has(mqtt.PropSessionExpiry) {
+		s := c.session
+		s.mu.Lock()
+		expiry := s.expiry
+		s.mu.Unlock()
+		if expiry == 0 && d.Properties.SessionExpiry != 0 { // [MQTT-3.14.2-2]
+			return disconnect(ClientError, mqtt.ProtocolError, "DISCONNECT raises a session expiry of 0")
+		}
+	}
+	c.goodbye = &d
+	return disconnect(ClientInitiated, mqtt.Success, "the client sent DISCONNECT")
+}
+
+// handleAck takes the client's part of the delivery of a QoS 1 or 2 message, and PUBREL of its
+// own.
+func (c *Conn) handleAck(t mqtt.Type, body []byte) error {
+	var a mqtt.Ack
+	if err := a.Decode(t, body, c.version); err != nil {
+		return err
+	}
+	s := c.session
+	if t == mqtt.PUBREL {
+		s.mu.Lock()
+		_, known := s.incoming[a.PacketID]
+		delete(s.incoming, a.PacketID)
+		s.mu.Unlock()
+		code := mqtt.Success
+		if !known {
+			code = mqtt.PacketIdentifierNotFound
+		}
+		c.acks = mqtt.AppendAck(c.acks, mqtt.PUBCOMP, a.PacketID, code, c.version)
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.inflight.find(a.PacketID)
+	switch {
+	case d == nil:
+		if t == mqtt.PUBREC {
+			c.acks = mqtt.AppendAck(c.acks, mqtt.PUBREL, a.PacketID, mqtt.PacketIdentifierNotFound, c.version)
+		}
+		return nil // late, from before a reconnect: harmless
+	case t == mqtt.PUBREC && !a.Code.Failed():
+		if d.qos != 2 {
+			return disconnect(ClientError, mqtt.ProtocolError, "PUBREC for a QoS 1 message")
+		}
+		d.state = released
+		d.message = nil
+		if d.receipt != nil {
+			d.receipt.Release(nil)
+			d.receipt = nil
+		}
+		if d.stored {
+			s.all.forgetStored(s.id, d.seq)
+			d.stored = false
+		}
+		c.acks = mqtt.AppendAck(c.acks, mqtt.PUBREL, a.PacketID, mqtt.Success, c.version)
+		return nil
+	case t == mqtt.PUBACK && d.qos == 2, t == mqtt.PUBCOMP && d.state != released:
+		return disconnect(ClientError, mqtt.ProtocolError, "%s does not fit the message's state", t)
+	}
+	s.discard(d)
+	if len(s.queue) > 0 || s.backlog > 0 {
+		s.pump()
+	}
+	return nil
+}
+
+// flushBatch ends a batch: it appends the acknowledgements collected, writes this connection's
+// output, and the output of everyone whom the batch gave something.
+func (c *Conn) flushBatch() {
+	if c.received > 0 {
+		c.all.count.received.Add(c.received)
+		c.received = 0
+	}
+	c.publisher.Flush()
+	s := c.session
+	s.mu.Lock()
+	if len(c.acks) > 0 {
+		c.append(c.acks)
+		c.acks = c.acks[:0]
+	}
+	if len(c.out) == 0 {
+		s.mu.Unlock()
+		return
+	}
+	c.flush() // unlocks
+}
+
+// denied records that a policy, or the lack of one, said no.
+func (c *Conn) denied(access *policy.Set, action policy.Action, kind policy.Kind, name string) string {
+	return c.all.denied(c.request, access, action, kind, name)
+}
+
+func (a *Sessions) denied(r Request, access *policy.Set, action policy.Action, kind policy.Kind, name string) string {
+	a.count.denied.Add(1)
+	if !a.denials.Admit() {
+		return "not authorized"
+	}
+	d := access.Explain(action, kind, name)
+	reason := d.String()
+	statement := d.Sid
+	if statement == "" && d.Policy != "" {
+		statement = fmt.Sprint(d.Statement)
+	}
+	a.denials.Add(denial.Record{Kind: denial.Policy, ClientID: r.ClientID, Principal: r.Principal.ID, SourceIP: r.SourceIP.String(),
+		Action: action.String(), Resource: kind.String() + "/" + name, Policy: d.Policy, Statement: statement, Reason: reason})
+	a.log.Debug("denied", "client_id", r.ClientID, "principal", r.Principal.ID, "reason", reason)
+	return reason
+}

@@ -1,0 +1,180 @@
+package session
+
+import (
+	"sync"
+	"time"
+
+	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/mqtt"
+)
+
+// Output buffers are pooled so that idle connections hold none. Larger ones than maxPooled are left
+// to the collector.
+const (
+	outputSize = 4 << 10
+	maxPooled  = 64 << 10
+)
+
+var outputs = sync.Pool{New: func() any { b := make([]byte, 0, outputSize); return &b }}
+
+// The methods here are called with the session's mutex held.
+
+func (c *Conn) buffer() {
+	if c.out == nil {
+		c.out = *outputs.Get().(*[]byte)
+	}
+}
+
+func recycle(b []byte) {
+	if cap(b) <= maxPooled && cap(b) >= outputSize {
+		b = b[:0]
+		outputs.Put(&b)
+	}
+}
+
+func (c *Conn) append(b []byte) {
+	if c.parted {
+		return
+	}
+	c.buffer()
+	c.out = append(c.out, b...)
+}
+
+// fits reports whether a packet of n bytes may be sent; a larger one than the client takes is
+// dropped as if it had been delivered [MQTT-3.1.2-25].
+func (c *Conn) fits(n int) bool {
+	if c.parted {
+		return false
+	}
+	if c.maxPacket > 0 && n > c.maxPacket {
+		c.all.count.dropped.Add(1)
+		return false
+	}
+	return true
+}
+
+// appendPublication appends the PUBLISH of a message on its way; false means that it cannot be
+// sent to this client.
+func (c *Conn) appendPublication(p *router.Publication, t *router.Target, qos byte, retain bool, id uint16) bool {
+	if len(t.IDs) > 0 && c.version == mqtt.V5 {
+		return c.appendMessage(p.Keep(), qos, retain, false, id, t.IDs)
+	}
+	packet, idAt := p.Packet(c.version, qos)
+	if !c.fits(len(packet)) {
+		return false
+	}
+	c.buffer()
+	n := len(c.out)
+	c.out = append(c.out, packet...)
+	if retain {
+		c.out[n] |= mqtt.FlagRetain
+	}
+	if qos > 0 {
+		c.out[n+idAt], c.out[n+idAt+1] = byte(id>>8), byte(id)
+	}
+	return true
+}
+
+// appendMessage appends the PUBLISH of a message that was kept.
+func (c *Conn) appendMessage(m *router.Message, qos byte, retain, dup bool, id uint16, ids []uint32) bool {
+	props := &m.Properties
+	if c.version == mqtt.V5 {
+		if !m.Expires.IsZero() {
+			props = router.WithExpiry(props, m.Expires, time.Now())
+		}
+		if len(ids) > 0 {
+			with := *props
+			with.SubscriptionIDs = ids
+			with.Mark(mqtt.PropSubscriptionID)
+			props = &with
+		}
+	}
+	flags := qos << 1
+	if retain {
+		flags |= mqtt.FlagRetain
+	}
+	if dup {
+		flags |= mqtt.FlagDup
+	}
+	c.buffer()
+	n := len(c.out)
+	c.out, _ = mqtt.AppendPublish(c.out, c.version, flags, id, m.Topic, m.Payload, props)
+	if !c.fits(len(c.out) - n) {
+		c.out = c.out[:n]
+		return false
+	}
+	return true
+}
+
+// Flush implements router.Flusher: it writes what is buffered. It must not be called with the
+// session's mutex held.
+func (c *Conn) Flush() {
+	c.session.mu.Lock()
+	c.flush()
+}
+
+// flush writes what is buffered and unlocks the session. Whoever finds another at it leaves it to
+// that one. What the network does not take at once is left to a goroutine that lives until the
+// backlog is gone.
+func (c *Conn) flush() {
+	s := c.session
+	c.dirty = false
+	if c.sent > 0 {
+		c.all.count.sent.Add(c.sent)
+		c.sent = 0
+	}
+	if c.flushing {
+		s.mu.Unlock()
+		return
+	}
+	c.flushing = true
+	for len(c.out) > 0 {
+		b := c.out
+		c.out = nil
+		s.mu.Unlock()
+		pending, err := c.transport.Write(b)
+		recycle(b)
+		if err == nil && pending {
+			go c.drain()
+			return
+		}
+		s.mu.Lock()
+		if err != nil {
+			c.out, c.parted = nil, true
+			c.end(ending{ConnectionLost, mqtt.Success, err.Error()})
+			break
+		}
+	}
+	c.flushing = false
+	s.mu.Unlock()
+}
+
+// drain writes the backlog of a slow client.
+func (c *Conn) drain() {
+	s := c.session
+	for {
+		err := c.transport.Drain()
+		s.mu.Lock()
+		if err == nil && len(c.out) == 0 && len(s.queue) > 0 && s.conn == c {
+			s.pump()
+		}
+		b := c.out
+		c.out = nil
+		if err == nil && len(b) > 0 {
+			s.mu.Unlock()
+			_, err = c.transport.Write(b)
+			recycle(b)
+			if err == nil {
+				continue
+			}
+			s.mu.Lock()
+		}
+		if err != nil {
+			c.out, c.parted = nil, true
+			c.end(ending{ConnectionLost, mqtt.Success, err.Error()})
+		}
+		c.flushing = false
+		s.mu.Unlock()
+		return
+	}
+}

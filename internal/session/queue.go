@@ -1,0 +1,176 @@
+package session
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/internal/store"
+)
+
+var (
+	sessionTable = &store.Table{Name: "session", Key: 1,
+		Columns: []string{"client_id", "expiry", "offline_since"}}
+	subscriptionTable = &store.Table{Name: "session_subscription", Key: 2,
+		Columns: []string{"client_id", "filter", "qos", "no_local", "retain_as_published", "identifier"}}
+	queueTable = &store.Table{Name: "session_queue", Key: 2,
+		Columns: []string{"client_id", "seq", "topic", "payload", "qos", "retain", "properties", "identifiers", "expires_at", "modified_at"}}
+)
+
+var schema = []string{`
+	CREATE TABLE session (client_id TEXT PRIMARY KEY, expiry BIGINT NOT NULL, offline_since BIGINT NOT NULL) /*sqlite WITHOUT ROWID*/;
+	CREATE TABLE session_subscription (client_id TEXT NOT NULL, filter TEXT NOT NULL, qos BIGINT NOT NULL,
+		no_local BIGINT NOT NULL, retain_as_published BIGINT NOT NULL, identifier BIGINT NOT NULL,
+		PRIMARY KEY (client_id, filter)) /*sqlite WITHOUT ROWID*/;
+	CREATE TABLE session_queue (client_id TEXT NOT NULL, seq BIGINT NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
+		qos BIGINT NOT NULL, retain BIGINT NOT NULL, properties BLOB NOT NULL, identifiers BLOB NOT NULL,
+		expires_at BIGINT NOT NULL, modified_at BIGINT NOT NULL, PRIMARY KEY (client_id, seq)) /*sqlite WITHOUT ROWID*/`}
+
+// keep commits a message to the session's queue on disk; the publisher waits for the commit.
+func (s *Session) keep(p *router.Publication, t *router.Target, qos byte) {
+	if s.backlog >= s.all.limits.QueueStored {
+		s.all.count.dropped.Add(1)
+		return
+	}
+	s.seq++
+	s.backlog++
+	d := delivery{message: p.Keep(), qos: qos, retain: p.Retain && t.RetainAsPublished, ids: t.IDs, seq: s.seq, receipt: p.Hold()}
+	s.store(&d, s.conn != nil)
+}
+
+// store queues the row of a delivery and moves its receipt to the commit. wake says that the
+// session should look at its backlog afterwards.
+func (s *Session) store(d *delivery, wake bool) {
+	m, receipt := d.message, d.receipt
+	d.stored, d.receipt = true, nil
+	ids := []byte{}
+	for _, id := range d.ids {
+		ids = binary.AppendUvarint(ids, uint64(id))
+	}
+	row := []any{s.id, d.seq, m.Topic, m.Payload, d.qos, d.retain, m.Properties.AppendStored([]byte{}), ids, millis(m.Expires), millis(m.Modified)}
+	s.all.db.Put(queueTable, [][]any{row}, func(err error) {
+		if receipt != nil {
+			receipt.Release(err)
+		}
+		if wake {
+			s.all.completions.wake(s)
+		}
+	})
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// spill commits everything in memory to disk and forgets what waits for the window. What is in
+// flight stays in memory too, with its packet identifiers.
+func (s *Session) spill() {
+	s.inflight.each(func(_ uint16, d *delivery) {
+		if !d.stored && d.message != nil && d.state == published {
+			s.store(d, false)
+		}
+	})
+	for i := range s.queue {
+		if d := &s.queue[i]; !d.stored {
+			s.store(d, false)
+		}
+	}
+	if len(s.queue) > 0 {
+		s.loaded = s.queue[0].seq - 1
+		s.backlog += len(s.queue)
+		s.queue = nil
+	}
+}
+
+// storeHeld commits the messages that have made their publishers wait since before a time. It
+// reports whether others still do.
+func (s *Session) storeHeld(before int64) (more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	visit := func(d *delivery) {
+		switch {
+		case d.receipt == nil:
+		case d.since <= before:
+			s.store(d, false)
+		default:
+			more = true
+		}
+	}
+	if s.persistent {
+		s.inflight.each(func(_ uint16, d *delivery) { visit(d) })
+		for i := range s.queue {
+			visit(&s.queue[i])
+		}
+	}
+	s.holding = more
+	return more
+}
+
+// loadPage is the number of messages read from the backlog at a time.
+const loadPage = 256
+
+// load reads the next page of the backlog into the queue.
+func (s *Session) load() {
+	s.mu.Lock()
+	after := s.loaded
+	s.mu.Unlock()
+	var page []delivery
+	err := s.all.db.Query(context.Background(), `SELECT seq, topic, payload, qos, retain, properties, identifiers, expires_at, modified_at
+		FROM session_queue WHERE client_id = ? AND seq > ? ORDER BY seq LIMIT ?`, []any{s.id, after, loadPage},
+		func(row store.Row) error {
+			m := &router.Message{}
+			d := delivery{message: m, stored: true}
+			var props, ids []byte
+			var expires, modified int64
+			if err := row.Scan(&d.seq, &m.Topic, &m.Payload, &d.qos, &d.retain, &props, &ids, &expires, &modified); err != nil {
+				return err
+			}
+			m.QoS, m.Retain = d.qos, d.retain
+			if err := m.Properties.DecodeStored(props); err != nil {
+				return err
+			}
+			for len(ids) > 0 {
+				id, n := binary.Uvarint(ids)
+				if n <= 0 {
+					break
+				}
+				d.ids = append(d.ids, uint32(id))
+				ids = ids[n:]
+			}
+			if expires != 0 {
+				m.Expires = time.UnixMilli(expires)
+			}
+			m.Modified = time.UnixMilli(modified)
+			page = append(page, d)
+			return nil
+		})
+	if err != nil {
+		s.all.log.Error("read queued messages", "client_id", s.id, "error", err)
+	}
+	s.mu.Lock()
+	s.loading = false
+	if err != nil || s.conn == nil || len(s.queue) > 0 || s.loaded != after {
+		s.mu.Unlock()
+		return
+	}
+	s.queue = page
+	s.backlog -= len(page)
+	if n := len(page); n > 0 {
+		s.loaded = page[n-1].seq
+	}
+	c := s.conn
+	moved := len(page) > 0 && s.pump() // an empty page: the rows are not committed yet, the commit wakes
+	s.mu.Unlock()
+	if moved {
+		c.Flush()
+	}
+}
+
+// forgetStored deletes the row of a message that was acknowledged or outlived.
+func (a *Sessions) forgetStored(clientID string, seq int64) {
+	a.db.Delete(queueTable, [][]any{{clientID, seq}}, nil)
+}

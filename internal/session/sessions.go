@@ -1,0 +1,438 @@
+package session
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/mqtt"
+	"github.com/berth-iot/berth/policy"
+)
+
+// Config is what Sessions are made of.
+type Config struct {
+	Limits    Limits
+	Router    *router.Router
+	Store     *store.DB
+	Authority Authority
+	Denials   *denial.Log
+	Log       *slog.Logger
+}
+
+// Sessions are all sessions of a server. Methods may be called concurrently.
+type Sessions struct {
+	limits      Limits
+	router      *router.Router
+	db          *store.DB
+	authority   Authority
+	denials     *denial.Log
+	log         *slog.Logger
+	count       counters
+	completions completions
+	clock       atomic.Int64 // milliseconds since 1970, coarse
+	generations atomic.Uint32
+
+	mu        sync.Mutex
+	sessions  map[string]*Session
+	conns     map[*Conn]struct{}
+	deadlines deadlines
+	holders   []*Session
+	stopping  bool
+	parted    sync.WaitGroup // connections not yet parted
+	stop      chan struct{}
+	stopped   chan struct{}
+}
+
+// Open loads the persistent sessions and starts serving them. Sessions that were connected when
+// the server died count as disconnected now.
+func Open(ctx context.Context, cfg Config) (*Sessions, error) {
+	a := &Sessions{limits: cfg.Limits, router: cfg.Router, db: cfg.Store, authority: cfg.Authority, denials: cfg.Denials, log: cfg.Log,
+		sessions: make(map[string]*Session), conns: make(map[*Conn]struct{}), stop: make(chan struct{}), stopped: make(chan struct{})}
+	a.clock.Store(time.Now().UnixMilli())
+	if err := a.db.Migrate(ctx, "session", schema); err != nil {
+		return nil, err
+	}
+	if err := a.load(ctx); err != nil {
+		return nil, fmt.Errorf("load sessions: %w", err)
+	}
+	a.completions.start()
+	go a.tickLoop()
+	return a, nil
+}
+
+func (a *Sessions) load(ctx context.Context) error {
+	now := time.Now()
+	err := a.db.Query(ctx, `SELECT client_id, expiry, offline_since FROM session`, nil, func(row store.Row) error {
+		s := &Session{all: a, persistent: true}
+		var since int64
+		if err := row.Scan(&s.id, &s.expiry, &since); err != nil {
+			return err
+		}
+		from := now
+		if since != 0 {
+			from = time.UnixMilli(since)
+		}
+		a.sessions[s.id] = s
+		if s.expiry != never {
+			s.deadline = from.Add(time.Duration(s.expiry) * time.Second)
+			heap.Push(&a.deadlines, due{s.deadline, s})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = a.db.Query(ctx, `SELECT client_id, filter, qos, no_local, retain_as_published, identifier FROM session_subscription`, nil,
+		func(row store.Row) error {
+			var id, filter string
+			var sub router.Subscription
+			if err := row.Scan(&id, &filter, &sub.QoS, &sub.NoLocal, &sub.RetainAsPublished, &sub.ID); err != nil {
+				return err
+			}
+			s := a.sessions[id]
+			if s == nil {
+				return nil
+			}
+			if s.subscriptions == nil {
+				s.subscriptions = make(map[string]router.Subscription)
+			}
+			s.subscriptions[filter] = sub
+			a.router.Subscribe(s, filter, sub)
+			return nil
+		})
+	if err != nil {
+		return err
+	}
+	return a.db.Query(ctx, `SELECT client_id, count(*), min(seq), max(seq) FROM session_queue GROUP BY client_id`, nil, func(row store.Row) error {
+		var id string
+		var n int
+		var first, last int64
+		if err := row.Scan(&id, &n, &first, &last); err != nil {
+			return err
+		}
+		if s := a.sessions[id]; s != nil {
+			s.backlog, s.loaded, s.seq = n, first-1, last
+		}
+		return nil
+	})
+}
+
+// attach makes c the connection of its session, ending another one, and sends CONNACK and what
+// waits for the client.
+func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Connack) error {
+	id := c.request.ClientID
+	var s *Session
+	for {
+		a.mu.Lock()
+		if a.stopping {
+			a.mu.Unlock()
+			return fmt.Errorf("the server is shutting down")
+		}
+		s = a.sessions[id]
+		if s == nil {
+			s = &Session{id: id, all: a}
+			a.sessions[id] = s
+		}
+		a.mu.Unlock()
+		s.changing.Lock()
+		if !s.gone {
+			break
+		}
+		s.changing.Unlock()
+	}
+	defer s.changing.Unlock()
+
+	s.mu.Lock()
+	old, hadState := s.conn, s.persistent
+	s.mu.Unlock()
+	if old != nil { // [MQTT-3.1.4-3]
+		old.end(ending{DuplicateClientID, mqtt.SessionTakenOver, "another connection took the client identifier over"})
+		a.detach(s, old)
+		hadState = s.persistent && !s.gone
+		if s.gone { // the old session ended with its connection
+			s.gone = false
+			a.mu.Lock()
+			a.sessions[id] = s
+			a.mu.Unlock()
+		}
+	}
+	ack.SessionPresent = hadState && !p.CleanStart // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+	if !ack.SessionPresent {
+		if err := a.discardState(s); err != nil {
+			return err
+		}
+	}
+
+	// A resumed session counts as connected before a crash can say otherwise; only a new one has to
+	// be on disk before the client hears of it.
+	if expiry > 0 {
+		row := [][]any{{id, expiry, int64(0)}}
+		if ack.SessionPresent {
+			a.db.Put(sessionTable, row, nil)
+		} else if err := a.wait(func(done func(error)) { a.db.Put(sessionTable, row, done) }); err != nil {
+			return err
+		}
+	} else if ack.SessionPresent {
+		a.forgetOnDisk(s.id)
+	}
+
+	s.mu.Lock()
+	s.persistent, s.expiry = expiry > 0, expiry
+	s.will, s.deadline = nil, time.Time{} // [MQTT-3.1.3-9]
+	c.session = s
+	c.publication.Origin, c.publication.NoLocal, c.publication.Acknowledger = c.origin, s, c
+	c.active.Store(a.clock.Load())
+	c.buffer()
+	c.out = ack.Append(c.out, c.version)
+	s.will = p.Will
+	s.conn = c
+	s.resend(c)
+	s.pump()
+	a.mu.Lock()
+	a.conns[c] = struct{}{}
+	a.parted.Add(1)
+	stopping := a.stopping
+	a.mu.Unlock()
+	if stopping {
+		c.end(ending{ServerInitiated, mqtt.ServerShuttingDown, "the server is shutting down"})
+	}
+	a.count.connected.Add(1)
+	a.log.Debug("connected", "client_id", id, "principal", c.request.Principal.ID, "session_present", ack.SessionPresent)
+	c.flush() // unlocks
+	return nil
+}
+
+func (a *Sessions) wait(start func(done func(error))) error {
+	done := make(chan error, 1)
+	start(func(err error) { done <- err })
+	return <-done
+}
+
+// part ends a connection: its read loop calls it last.
+func (a *Sessions) part(c *Conn) {
+	s := c.session
+	s.changing.Lock()
+	a.detach(s, c)
+	s.changing.Unlock()
+	c.transport.Close()
+	a.mu.Lock()
+	delete(a.conns, c)
+	a.mu.Unlock()
+	a.parted.Done()
+}
+
+// detach separates a connection from its session, once: it says goodbye, publishes the will or
+// schedules it, and keeps or drops the session. s.changing is held.
+func (a *Sessions) detach(s *Session, c *Conn) {
+	s.mu.Lock()
+	if s.conn != c {
+		s.mu.Unlock()
+		return
+	}
+	e := *c.ended.Load()
+	if c.version == mqtt.V5 && e.code != mqtt.Success && !c.parted {
+		c.append((&mqtt.Disconnect{Code: e.code}).Append(nil, c.version))
+	}
+	s.conn = nil
+	will := s.will
+	s.will = nil
+	if c.goodbye != nil {
+		if c.goodbye.Properties.Has(mqtt.PropSessionExpiry) {
+			s.expiry = min(c.goodbye.Properties.SessionExpiry, a.ceiling())
+		}
+		if c.goodbye.Code != mqtt.DisconnectWithWill { // [MQTT-3.14.4-3]
+			will = nil
+		}
+	}
+	now := time.Now()
+	if s.expiry == 0 && s.persistent {
+		s.persistent = false
+		a.forgetOnDisk(s.id)
+	}
+	persistent := s.persistent
+	if persistent {
+		s.spill()
+		a.db.Put(sessionTable, [][]any{{s.id, s.expiry, now.UnixMilli()}}, nil)
+	} else {
+		s.inflight.each(func(_ uint16, d *delivery) {
+			if d.receipt != nil {
+				d.receipt.Release(nil)
+			}
+		})
+		for i := range s.queue {
+			if r := s.queue[i].receipt; r != nil {
+				r.Release(nil)
+			}
+		}
+		s.inflight, s.queue, s.incoming = window{}, nil, nil
+	}
+	var delay uint32
+	if will != nil && persistent && will.Properties.Has(mqtt.PropWillDelay) {
+		delay = min(will.Properties.WillDelay, s.expiry)
+	}
+	if will != nil && delay > 0 {
+		s.will, s.willFrom = will, c.origin
+		s.deadline = now.Add(time.Duration(delay) * time.Second)
+	} else if persistent && s.expiry != never {
+		s.deadline = now.Add(time.Duration(s.expiry) * time.Second)
+	}
+	deadline := s.deadline
+	c.flush() // unlocks; the last words of the connection
+	c.owed.abandon()
+	a.count.connected.Add(-1)
+	a.log.Debug("disconnected", "client_id", s.id, "reason", string(e.reason), "detail", e.detail)
+
+	if will != nil && delay == 0 {
+		a.publishWill(will, c.origin)
+	}
+	if !deadline.IsZero() {
+		a.mu.Lock()
+		heap.Push(&a.deadlines, due{deadline, s})
+		a.mu.Unlock()
+	}
+	if !persistent {
+		a.remove(s)
+	}
+}
+
+func (a *Sessions) ceiling() uint32 {
+	if a.limits.MaxSessionExpiry < 0 {
+		return never
+	}
+	return uint32(a.limits.MaxSessionExpiry / time.Second)
+}
+
+// remove ends a session. s.changing is held.
+func (a *Sessions) remove(s *Session) {
+	s.gone = true
+	s.mu.Lock()
+	filters := s.subscriptions
+	s.subscriptions = nil
+	s.mu.Unlock()
+	for f := range filters {
+		a.router.Unsubscribe(s, f)
+	}
+	a.mu.Lock()
+	if a.sessions[s.id] == s {
+		delete(a.sessions, s.id)
+	}
+	a.mu.Unlock()
+}
+
+// discardState makes a session new, in memory and on disk. s.changing is held.
+func (a *Sessions) discardState(s *Session) error {
+	s.mu.Lock()
+	filters := s.subscriptions
+	had := s.persistent
+	s.subscriptions = nil
+	s.inflight, s.queue, s.incoming = window{}, nil, nil
+	s.backlog, s.loaded, s.persistent = 0, s.seq, false
+	will, from := s.will, s.willFrom
+	s.will = nil
+	s.mu.Unlock()
+	for f := range filters {
+		a.router.Unsubscribe(s, f)
+	}
+	if will != nil { // the session ends, and with it the will delay [MQTT-3.1.2-8]
+		a.publishWill(will, from)
+	}
+	if !had {
+		return nil
+	}
+	return a.wait(func(done func(error)) { a.db.Submit(func(tx *store.Tx) error { return forget(tx, s.id) }, done) })
+}
+
+func (a *Sessions) forgetOnDisk(id string) {
+	a.db.Submit(func(tx *store.Tx) error { return forget(tx, id) }, nil)
+}
+
+func forget(tx *store.Tx, id string) error {
+	for _, t := range []string{"session_queue", "session_subscription", "session"} {
+		if _, err := tx.Exec(`DELETE FROM `+t+` WHERE client_id = ?`, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Sessions) publishWill(w *mqtt.Will, from *router.Origin) {
+	p := router.Publication{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Origin: from}
+	props := w.Properties
+	props.Clear(mqtt.PropWillDelay)
+	if props.Has(mqtt.PropMessageExpiry) {
+		p.Expires = a.messageExpiry(time.Now(), props.MessageExpiry)
+		props.Clear(mqtt.PropMessageExpiry)
+	}
+	p.Properties = &props
+	a.count.wills.Add(1)
+	a.router.Publish(&p, nil)
+}
+
+// Reauthorize decides again over the connections of the given certificates, or over all with nil:
+// their policies or the state of their certificates changed.
+func (a *Sessions) Reauthorize(ctx context.Context, certificateIDs []string) {
+	var wanted map[string]bool
+	if certificateIDs != nil {
+		wanted = make(map[string]bool, len(certificateIDs))
+		for _, id := range certificateIDs {
+			wanted[id] = true
+		}
+	}
+	a.mu.Lock()
+	var conns []*Conn
+	for c := range a.conns {
+		if wanted == nil || wanted[c.request.Principal.ID] {
+			conns = append(conns, c)
+		}
+	}
+	a.mu.Unlock()
+	for _, c := range conns {
+		r := c.request
+		access, err := a.authority.Access(ctx, &r)
+		switch {
+		case err != nil:
+			a.refused(r, err.Error())
+			c.end(ending{AuthError, mqtt.NotAuthorized, err.Error()})
+		case !access.Allows(policy.Connect, policy.KindClient, r.ClientID):
+			c.end(ending{AuthError, mqtt.NotAuthorized, a.denied(r, access, policy.Connect, policy.KindClient, r.ClientID)})
+		default:
+			c.setAccess(access)
+		}
+	}
+}
+
+// Close ends every connection, keeps what persistent sessions have not acknowledged, and returns
+// when everything is queued for the disk or ctx ends.
+func (a *Sessions) Close(ctx context.Context) error {
+	a.mu.Lock()
+	if a.stopping {
+		a.mu.Unlock()
+		return nil
+	}
+	a.stopping = true
+	for c := range a.conns {
+		c.end(ending{ServerInitiated, mqtt.ServerShuttingDown, "the server is shutting down"})
+	}
+	a.mu.Unlock()
+	close(a.stop)
+	<-a.stopped
+	all := make(chan struct{})
+	go func() { a.parted.Wait(); close(all) }()
+	select {
+	case <-all:
+	case <-ctx.Done():
+		return fmt.Errorf("close sessions: %w", ctx.Err())
+	}
+	if err := a.db.Flush(ctx); err != nil {
+		return err
+	}
+	a.completions.close()
+	return nil
+}

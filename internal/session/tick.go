@@ -1,0 +1,133 @@
+package session
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/berth-iot/berth/mqtt"
+)
+
+// tick is the resolution of the coarse clock and of everything that happens by it.
+const tick = 100 * time.Millisecond
+
+// tickLoop keeps the coarse clock, ends silent connections, publishes delayed wills, ends expired
+// sessions and commits messages whose receivers are slow.
+func (a *Sessions) tickLoop() {
+	defer close(a.stopped)
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-a.stop:
+			return
+		case now := <-t.C:
+			a.clock.Store(now.UnixMilli())
+			a.storeHeld(now)
+			a.meetDeadlines(now)
+			if n%10 == 0 {
+				a.endSilent(now)
+			}
+			if n%600 == 0 {
+				a.router.ExpireRetained(now)
+			}
+		}
+	}
+}
+
+func (a *Sessions) endSilent(now time.Time) {
+	ms := now.UnixMilli()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c := range a.conns {
+		if c.keepAlive > 0 && ms-c.active.Load() > c.keepAlive { // [MQTT-3.1.2-22]
+			c.end(ending{KeepAliveTimeout, mqtt.KeepAliveTimeout, "nothing was heard for one and a half times the keep-alive"})
+		}
+	}
+}
+
+// holds lists a session whose receivers make publishers wait.
+func (a *Sessions) holds(s *Session) {
+	a.mu.Lock()
+	a.holders = append(a.holders, s)
+	a.mu.Unlock()
+}
+
+func (a *Sessions) storeHeld(now time.Time) {
+	a.mu.Lock()
+	holders := a.holders
+	a.holders = nil
+	a.mu.Unlock()
+	before := now.Add(-a.limits.HoldTime).UnixMilli()
+	still := holders[:0]
+	for _, s := range holders {
+		if s.storeHeld(before) {
+			still = append(still, s)
+		}
+	}
+	clear(holders[len(still):])
+	a.mu.Lock()
+	a.holders = append(still, a.holders...)
+	a.mu.Unlock()
+}
+
+// due is a session and the time at which its will or its expiry is due. Entries that the session's
+// own deadline no longer agrees with are ignored.
+type due struct {
+	at      time.Time
+	session *Session
+}
+
+type deadlines []due
+
+func (d deadlines) Len() int           { return len(d) }
+func (d deadlines) Less(i, j int) bool { return d[i].at.Before(d[j].at) }
+func (d deadlines) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
+func (d *deadlines) Push(x any)        { *d = append(*d, x.(due)) }
+func (d *deadlines) Pop() any {
+	last := len(*d) - 1
+	x := (*d)[last]
+	(*d)[last] = due{}
+	*d = (*d)[:last]
+	return x
+}
+
+func (a *Sessions) meetDeadlines(now time.Time) {
+	for {
+		a.mu.Lock()
+		if len(a.deadlines) == 0 || a.deadlines[0].at.After(now) {
+			a.mu.Unlock()
+			return
+		}
+		d := heap.Pop(&a.deadlines).(due)
+		a.mu.Unlock()
+		a.meet(d, now)
+	}
+}
+
+func (a *Sessions) meet(d due, now time.Time) {
+	s := d.session
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.mu.Lock()
+	if s.gone || s.conn != nil || !s.deadline.Equal(d.at) {
+		s.mu.Unlock()
+		return
+	}
+	if will := s.will; will != nil {
+		from := s.willFrom
+		passed := min(will.Properties.WillDelay, s.expiry)
+		s.will, s.deadline = nil, time.Time{}
+		if s.expiry != never {
+			s.deadline = d.at.Add(time.Duration(s.expiry-passed) * time.Second)
+			a.mu.Lock()
+			heap.Push(&a.deadlines, due{s.deadline, s})
+			a.mu.Unlock()
+		}
+		s.mu.Unlock()
+		a.publishWill(will, from)
+		return
+	}
+	s.mu.Unlock()
+	a.forgetOnDisk(s.id)
+	a.remove(s)
+}
