@@ -89,6 +89,7 @@ func Compile(policies []Named, ctx *Context) *Set {
 		}
 		set.index[a] = uint8(t)
 	}
+	set.tables = append(make([]table, 0, len(set.tables)), set.tables...) // to size: a Set lives as long as its connection
 	return set
 }
 
@@ -156,7 +157,8 @@ func newTable(lives []live, own []uint32, kind Kind) table {
 		no.add(l.rests[kind])
 		no.finish()
 		if !no.all {
-			r.except = append(r.except, no)
+			x := r.extra()
+			x.except = append(x.except, no)
 		}
 	}
 	t.allow.finish()

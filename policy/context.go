@@ -48,7 +48,8 @@ type Context struct {
 	Certificate   *x509.Certificate // iot:Certificate.*, nil without one
 
 	// ConnectAttributes are the features that the CONNECT uses, of
-	// "PersistentConnect" and "LastWill" (iot:ConnectAttributes).
+	// "PersistentConnect" and "LastWill" (iot:ConnectAttributes). Conditions
+	// see them for every action of the Set, not for iot:Connect alone.
 	ConnectAttributes []string
 	// LastWillTopic is the ARN of the Will topic (iot:LastWillTopic).
 	LastWillTopic string

@@ -115,6 +115,11 @@ func jsonError(doc []byte, err error) error {
 	if errors.As(err, &own) {
 		return own
 	}
+	// The decoder's own offsets are off after tokens; a second reading of the
+	// whole has the right one.
+	if whole := json.Unmarshal(doc, new(json.RawMessage)); whole != nil {
+		err = whole
+	}
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &syntax):

@@ -96,7 +96,7 @@ func (l *linter) resource(where string, s *Statement, written string, t template
 	case kind != KindTopicFilter && strings.ContainsAny(name, "+#"):
 		l.warn(where, "%s: + and # are plain characters in a policy; use *", written)
 	}
-	if s.Effect != Allow || s.Conditions != nil || name != "*" {
+	if s.Effect != Allow || s.Conditions != nil || name != "*" || !strings.HasSuffix(written, "/*") {
 		return
 	}
 	switch {

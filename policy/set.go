@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // table answers for one action.
 type table struct {
@@ -13,8 +16,14 @@ type table struct {
 type rule struct {
 	all    bool
 	exact  []string
+	prefix []string // prefix*
+	rare   *rare    // nil in most
+}
+
+// rare is what few policies need; it is apart to keep a Set small, as every
+// connection has one.
+type rare struct {
 	index  map[string]struct{} // instead of exact, if there are many
-	prefix []string            // prefix*
 	globs  []glob
 	except []rule // NotResource: fits what the rule does not
 }
@@ -60,6 +69,10 @@ func (r *rule) match(name string) bool {
 			return true
 		}
 	}
+	return r.rare != nil && r.rare.match(name)
+}
+
+func (r *rare) match(name string) bool {
 	if r.index != nil {
 		if _, ok := r.index[name]; ok {
 			return true
@@ -76,6 +89,14 @@ func (r *rule) match(name string) bool {
 		}
 	}
 	return false
+}
+
+// extra returns the rare part, which it makes at need.
+func (r *rule) extra() *rare {
+	if r.rare == nil {
+		r.rare = &rare{}
+	}
+	return r.rare
 }
 
 func (g *glob) match(name string) bool {
@@ -105,11 +126,13 @@ func (r *rule) add(patterns []pattern) {
 		case p.isStar():
 			r.all = true
 		case len(p) == 1 && p[0].kind == elemLiteral:
-			r.exact = append(r.exact, p[0].text)
+			// Cloned, so as not to keep the ARN before it.
+			r.exact = append(r.exact, strings.Clone(p[0].text))
 		case len(p) == 2 && p[0].kind == elemLiteral && p[1].kind == elemStar:
-			r.prefix = append(r.prefix, p[0].text)
+			r.prefix = append(r.prefix, strings.Clone(p[0].text))
 		default:
-			r.globs = append(r.globs, newGlob(p))
+			x := r.extra()
+			x.globs = append(x.globs, newGlob(p))
 		}
 	}
 }
@@ -120,7 +143,7 @@ func (r *rule) finish() {
 		*r = rule{all: true}
 		return
 	}
-	kept := r.prefix[:0]
+	kept := make([]string, 0, len(r.prefix))
 	for i, p := range r.prefix {
 		covered := false
 		for j, q := range r.prefix {
@@ -129,16 +152,17 @@ func (r *rule) finish() {
 			}
 		}
 		if !covered {
-			kept = append(kept[:len(kept):len(kept)], p)
+			kept = append(kept, p)
 		}
 	}
-	r.prefix = kept
+	r.prefix = slices.Clip(kept)
+	r.exact = slices.Clip(r.exact)
 	if len(r.exact) >= manyExact {
-		r.index = make(map[string]struct{}, len(r.exact))
+		index := make(map[string]struct{}, len(r.exact))
 		for _, e := range r.exact {
-			r.index[e] = struct{}{}
+			index[e] = struct{}{}
 		}
-		r.exact = nil
+		r.extra().index, r.exact = index, nil
 	}
 }
 
