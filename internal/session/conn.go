@@ -85,6 +85,7 @@ type Conn struct {
 	owed           owed
 	keepAlive      int64            // milliseconds of silence allowed; 0 for any
 	received       uint64           // messages of this batch
+	handled        int              // packets of this batch
 	goodbye        *mqtt.Disconnect // received
 
 	access     atomic.Pointer[policy.Set]
@@ -127,6 +128,11 @@ func (c *Conn) serve() {
 	c.all.part(c)
 }
 
+// maxBatch is the number of packets after which output is written although more input waits.
+const maxBatch = 512
+
+// read handles packets until an error ends the connection. Output is written when the input is used
+// up, just before waiting for more.
 func (c *Conn) read() error {
 	idle := c.flushBatch // one closure for the life of the connection
 	for {
@@ -137,11 +143,13 @@ func (c *Conn) read() error {
 			return nil
 		}
 		c.active.Store(c.all.clock.Load())
-		if err := c.handleInput(); err != nil {
+		err := c.handleInput()
+		if err != nil || c.handled >= maxBatch {
 			c.flushBatch()
+		}
+		if err != nil {
 			return err
 		}
-		c.flushBatch()
 	}
 }
 
@@ -155,14 +163,12 @@ func (c *Conn) handleInput() error {
 		}
 		if body == nil {
 			in.room(max(size, 8))
-			if in.start == in.end {
-				in.Idle()
-			}
 			return nil
 		}
 		if err := c.handle(h, body); err != nil {
 			return err
 		}
+		c.handled++
 		in.consume(size)
 	}
 }
@@ -268,6 +274,7 @@ func (c *Conn) handleAck(t mqtt.Type, body []byte) error {
 // flushBatch ends a batch: it appends the acknowledgements collected, writes this connection's
 // output, and the output of everyone whom the batch gave something.
 func (c *Conn) flushBatch() {
+	c.handled = 0
 	if c.received > 0 {
 		c.all.count.received.Add(c.received)
 		c.received = 0

@@ -140,6 +140,7 @@ func (c *Conn) refuseUnread(err error) {
 
 func (c *Conn) refuse(code mqtt.ReasonCode) {
 	ack := mqtt.Connack{Code: code}
+	defer time.AfterFunc(c.all.limits.ConnectTimeout, func() { c.transport.Close() }).Stop()
 	if pending, err := c.transport.Write(ack.Append(nil, c.version)); err == nil && pending {
 		c.transport.Drain()
 	}

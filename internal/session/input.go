@@ -46,7 +46,8 @@ func (in *Input) consume(n int) { in.start += n }
 // room makes room for a packet of size bytes that has begun to arrive.
 func (in *Input) room(size int) {
 	if in.start == in.end {
-		in.start, in.end = 0, 0
+		in.Idle()
+		return
 	}
 	if in.start+size <= len(in.buf) && in.end < len(in.buf) {
 		return

@@ -1,0 +1,306 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/session"
+)
+
+// Application protocols that devices and SDKs ask for (AWS IoT developer guide, "Device
+// communication protocols").
+const (
+	alpnMQTT       = "x-amzn-mqtt-ca"
+	alpnCustomAuth = "mqtt"
+	alpnHTTP       = "x-amzn-http-ca"
+)
+
+// protocols are all application protocols, on every TLS port.
+var protocols = []string{alpnMQTT, alpnCustomAuth, alpnHTTP, "http/1.1"}
+
+// Certificates decides over client certificates.
+type Certificates interface {
+	// Check reports why a certificate, which the client has proved to own, may not be used; nil if
+	// it may. It is called during the handshake.
+	Check(ctx context.Context, cert *x509.Certificate, serverName string) error
+}
+
+// Broker turns network connections into MQTT clients and HTTP requests.
+type Broker struct {
+	Sessions     *session.Sessions
+	Certificates Certificates
+	// ServerCertificate returns the certificate for a client.
+	ServerCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	Denials           *denial.Log
+	Log               *slog.Logger
+
+	counters Counters
+	http     httpListener
+	lastLog  atomic.Int64
+	open     sync.WaitGroup
+}
+
+// Counters count network connections.
+type Counters struct {
+	Accepted         atomic.Uint64
+	HandshakesFailed atomic.Uint64
+}
+
+// Counters returns the counters.
+func (b *Broker) Counters() *Counters { return &b.counters }
+
+// CertificateID is the certificate identifier of AWS IoT: the SHA-256 of the DER in lower-case hex.
+func CertificateID(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// handshakeTimeout bounds the TLS handshake.
+const handshakeTimeout = 10 * time.Second
+
+// ServeTLS accepts connections until the listener closes. Clients that do not say which protocol
+// they speak get MQTT or, if http is set, HTTP.
+func (b *Broker) ServeTLS(ctx context.Context, l net.Listener, http bool) error {
+	cfg := b.tlsConfig(ctx, http)
+	return b.accept(ctx, l, func(c net.Conn) { b.handshake(ctx, c, cfg, http) })
+}
+
+// ServePlain accepts MQTT without TLS, from anybody: the principal is "anonymous".
+func (b *Broker) ServePlain(ctx context.Context, l net.Listener) error {
+	adm := session.Admission{Principal: session.Principal{Kind: session.Anonymous, ID: "anonymous"}}
+	return b.accept(ctx, l, func(c net.Conn) {
+		if raw, ok := newRawConn(c); ok {
+			b.Sessions.Accept(ctx, plain{raw}, adm)
+		} else {
+			b.Sessions.Accept(ctx, newBlocking(c, remoteAddr(c)), adm)
+		}
+	})
+}
+
+func (b *Broker) accept(ctx context.Context, l net.Listener, serve func(net.Conn)) error {
+	var pause time.Duration
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				b.open.Wait()
+				return nil
+			}
+			// Out of file descriptors, for example: wait a little and go on.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			b.warn("accept failed", "error", err)
+			select {
+			case <-time.After(pause):
+				continue
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		pause = 0
+		b.counters.Accepted.Add(1)
+		b.open.Add(1)
+		go func() {
+			defer b.open.Done()
+			defer b.recovered(c)
+			serve(c)
+		}()
+	}
+}
+
+// recovered keeps a bug in the handling of one connection from ending the process.
+func (b *Broker) recovered(c net.Conn) {
+	if r := recover(); r != nil {
+		b.Log.Error("connection handler panicked", "remote", c.RemoteAddr(), "panic", r)
+		c.Close()
+	}
+}
+
+// warn logs at most one line a second.
+func (b *Broker) warn(msg string, args ...any) {
+	now := time.Now().Unix()
+	if last := b.lastLog.Load(); last != now && b.lastLog.CompareAndSwap(last, now) {
+		b.Log.Warn(msg, args...)
+	}
+}
+
+func (b *Broker) tlsConfig(ctx context.Context, http bool) *tls.Config {
+	base := &tls.Config{
+		MinVersion:                  tls.VersionTLS12,
+		GetCertificate:              b.ServerCertificate,
+		NextProtos:                  protocols,
+		DynamicRecordSizingDisabled: true,
+		// Certificates are verified by their fingerprint against the registry, not by a chain.
+		ClientAuth: tls.RequestClientCert,
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			if len(cs.PeerCertificates) == 0 {
+				return nil
+			}
+			return b.Certificates.Check(ctx, cs.PeerCertificates[0], cs.ServerName)
+		},
+		CipherSuites: cipherSuites(),
+	}
+	mqtt := base.Clone()
+	mqtt.ClientAuth = tls.RequireAnyClientCert
+	base.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if speaksMQTT(firstKnown(h.SupportedProtos), http) {
+			return mqtt, nil
+		}
+		return nil, nil
+	}
+	return base
+}
+
+// firstKnown is the protocol that the handshake will agree on.
+func firstKnown(offered []string) string {
+	for _, p := range protocols {
+		if slices.Contains(offered, p) {
+			return p
+		}
+	}
+	return ""
+}
+
+func speaksMQTT(alpn string, http bool) bool {
+	switch alpn {
+	case alpnMQTT, alpnCustomAuth:
+		return true
+	case "":
+		return !http
+	}
+	return false
+}
+
+// cipherSuites are those of AWS IoT for TLS 1.2 that Go knows; TLS 1.3 has its own.
+func cipherSuites() []uint16 {
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
+	}
+}
+
+// handshake agrees on TLS and hands the connection on.
+func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, http bool) {
+	raw, ok := newRawConn(c)
+	if !ok {
+		c.Close()
+		return
+	}
+	raw.blocks = true
+	t := tls.Server(raw, cfg)
+	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	err := t.HandshakeContext(hctx)
+	cancel()
+	if err != nil {
+		b.handshakeFailed(raw, t, err)
+		c.Close()
+		return
+	}
+	cs := t.ConnectionState()
+	if !speaksMQTT(cs.NegotiatedProtocol, http) {
+		b.http.hand(t)
+		return
+	}
+	raw.blocks = false
+	cert := cs.PeerCertificates[0]
+	b.Sessions.Accept(ctx, &secure{raw: raw, tls: t}, session.Admission{
+		Principal:   session.Principal{Kind: session.Certificate, ID: CertificateID(cert)},
+		Certificate: cert,
+		ServerName:  cs.ServerName,
+	})
+}
+
+// handshakeFailed records why, in words.
+func (b *Broker) handshakeFailed(raw *rawConn, t *tls.Conn, err error) {
+	b.counters.HandshakesFailed.Add(1)
+	reason := explainHandshake(err)
+	b.warn("TLS handshake failed", "remote", raw.remote, "reason", reason)
+	if b.Denials.Admit() {
+		rec := denial.Record{Kind: denial.Handshake, SourceIP: raw.remote.Addr().Unmap().String(), Reason: reason}
+		if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
+			rec.Principal = CertificateID(certs[0])
+		}
+		var bad *CertificateError
+		if errors.As(err, &bad) {
+			rec.Principal = bad.CertificateID
+		}
+		b.Denials.Add(rec)
+	}
+}
+
+// CertificateError is why a client certificate may not be used.
+type CertificateError struct {
+	CertificateID string
+	Reason        string
+}
+
+func (e *CertificateError) Error() string { return e.Reason }
+
+// explainHandshake puts the failure of a TLS handshake into words that a person with a device on
+// the bench can act on. The alerts are those of RFC 8446 section 6.
+func explainHandshake(err error) string {
+	var bad *CertificateError
+	if errors.As(err, &bad) {
+		return bad.Reason
+	}
+	var alert tls.AlertError
+	if errors.As(err, &alert) {
+		if why, ok := alerts[uint8(alert)]; ok {
+			return why
+		}
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" {
+		for code, why := range alerts {
+			if op.Err.Error() == tls.AlertError(code).Error() {
+				return why
+			}
+		}
+		return "the device ended the handshake: " + op.Err.Error()
+	}
+	var plaintext tls.RecordHeaderError
+	switch {
+	case errors.As(err, &plaintext):
+		return "the client did not speak TLS on a TLS port"
+	case errors.Is(err, io.EOF):
+		return "the client closed the connection during the TLS handshake"
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Sprintf("the client did not finish the TLS handshake within %v", handshakeTimeout)
+	}
+	switch err.Error() {
+	case "tls: client didn't provide a certificate":
+		return "the client sent no certificate: MQTT over TLS needs a client certificate and its private key"
+	case "tls: no cipher suite supported by both client and server":
+		return "no cipher suite in common: the server offers ECDHE with AES-GCM, AES-CBC or ChaCha20"
+	}
+	return err.Error()
+}
+
+// alerts are what a client's TLS alert says about the client.
+var alerts = map[uint8]string{
+	40: "the device found no common TLS parameters (handshake_failure)",
+	42: "the device did not accept the server's certificate (bad_certificate): check that it trusts berth's ca.pem, that the name it connects to is in the server certificate, and that its clock is set",
+	43: "the device does not support the server certificate's type (unsupported_certificate)",
+	45: "the device says that the server certificate has expired or is not yet valid (certificate_expired): its clock is probably not set, so that it reads 1970; set the time over SNTP before TLS",
+	46: "the device could not use the server's certificate (certificate_unknown): check its clock and its root CA",
+	48: "the device does not know the certificate authority (unknown_ca): give it berth's ca.pem as root CA",
+	51: "the device could not verify a signature (decrypt_error): its root CA has the right name and another key",
+	70: "the device speaks no TLS version that the server does (protocol_version): TLS 1.2 or 1.3 is needed",
+	80: "the device failed inside its TLS library (internal_error), often for lack of memory",
+	90: "the device gave the handshake up (user_canceled)",
+}

@@ -1,0 +1,220 @@
+// Package broker is where bytes arrive: listeners for MQTT over TLS, MQTT over WebSocket and HTTPS
+// publish. It finds out who is calling and hands MQTT connections to package session.
+package broker
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/berth-iot/berth/internal/session"
+)
+
+// rawConn is a TCP connection whose writes never block. What the kernel does not take is kept and
+// written by Drain. Reads tell before they wait, so that work can be finished and memory given
+// back.
+type rawConn struct {
+	net.Conn
+	rc     syscall.RawConn
+	remote netip.AddrPort
+
+	// of the reading goroutine
+	read   func(fd uintptr) bool
+	into   []byte         // read to here…
+	in     *session.Input // …or, if nil, to here
+	idle   func()
+	n      int
+	err    error
+	waited bool
+
+	// blocks makes Write block, as TLS handshakes and HTTP expect. It is set before anybody writes.
+	blocks bool
+
+	mu      sync.Mutex // guards what follows
+	write   func(fd uintptr) bool
+	out     []byte
+	written int
+	werr    error
+	pending []byte
+}
+
+func newRawConn(c net.Conn) (*rawConn, bool) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return nil, false
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return nil, false
+	}
+	r := &rawConn{Conn: c, rc: rc, remote: remoteAddr(c)}
+	r.read, r.write = r.tryRead, r.tryWrite
+	return r, true
+}
+
+func remoteAddr(c net.Conn) netip.AddrPort {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort()
+	}
+	return netip.AddrPort{}
+}
+
+// tryRead reads once if there is something to read; false waits until there is.
+func (r *rawConn) tryRead(fd uintptr) bool {
+	p := r.into
+	if r.in != nil {
+		p = r.in.Space()
+	}
+	for {
+		r.n, r.err = syscall.Read(int(fd), p)
+		switch r.err {
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			if r.in != nil {
+				r.in.Idle()
+			}
+			if !r.waited {
+				r.waited = true
+				if r.idle != nil {
+					r.idle()
+				}
+			}
+			return false
+		}
+		return true
+	}
+}
+
+func (r *rawConn) wait() error {
+	r.waited = false
+	if err := r.rc.Read(r.read); err != nil {
+		return err
+	}
+	if r.err != nil {
+		return r.err
+	}
+	if r.n == 0 {
+		return io.EOF
+	}
+	return nil
+}
+
+// Read implements net.Conn for crypto/tls.
+func (r *rawConn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	r.into, r.in = p, nil
+	err := r.wait()
+	r.into = nil
+	if err != nil {
+		return 0, err
+	}
+	return r.n, nil
+}
+
+// fill reads straight into an input buffer that is held only while there are bytes.
+func (r *rawConn) fill(in *session.Input, idle func()) error {
+	r.in, r.idle = in, idle
+	err := r.wait()
+	r.in, r.idle = nil, nil
+	if err != nil {
+		return err
+	}
+	in.Filled(r.n)
+	return nil
+}
+
+// tryWrite writes once and never waits.
+func (r *rawConn) tryWrite(fd uintptr) bool {
+	for {
+		r.written, r.werr = syscall.Write(int(fd), r.out)
+		if r.werr != syscall.EINTR {
+			return true
+		}
+	}
+}
+
+// Write takes all of p: it implements net.Conn for crypto/tls, whose records must not be torn.
+func (r *rawConn) Write(p []byte) (int, error) {
+	if r.blocks {
+		return r.Conn.Write(p)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.pending) > 0 {
+		r.pending = append(r.pending, p...)
+		return len(p), nil
+	}
+	r.out = p
+	err := r.rc.Write(r.write)
+	r.out = nil
+	n := max(r.written, 0)
+	if err == nil {
+		err = r.werr
+	}
+	if err != nil && !errors.Is(err, syscall.EAGAIN) {
+		return 0, err
+	}
+	if n < len(p) {
+		r.pending = append(r.pending, p[n:]...)
+	}
+	return len(p), nil
+}
+
+func (r *rawConn) unwritten() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.pending)
+}
+
+// drainChunk is how much Drain writes at a time; a chunk is taken out of pending before it is
+// written, so that others may add.
+const drainChunk = 256 << 10
+
+// drain writes what is pending, blocking.
+func (r *rawConn) drain() error {
+	for {
+		r.mu.Lock()
+		n := min(len(r.pending), drainChunk)
+		if n == 0 {
+			r.pending = nil
+			r.mu.Unlock()
+			return nil
+		}
+		chunk := r.pending[:n:n]
+		r.mu.Unlock()
+		// The chunk stays at the front of pending while it is written: the order is kept because
+		// Write only appends, and append never changes bytes that are there.
+		if _, err := r.Conn.Write(chunk); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		r.pending = r.pending[n:]
+		r.mu.Unlock()
+	}
+}
+
+// interrupt makes reads return. A deadline, unlike Close, does not wait for them, and last words can
+// still be written.
+func (r *rawConn) interrupt() { r.Conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// plain is MQTT straight over TCP. It implements session.Transport.
+type plain struct{ *rawConn }
+
+func (p plain) Fill(in *session.Input, idle func()) error { return p.fill(in, idle) }
+func (p plain) Drain() error                              { return p.drain() }
+func (p plain) Pending() int                              { return p.unwritten() }
+func (p plain) Interrupt()                                { p.interrupt() }
+func (p plain) RemoteAddr() netip.AddrPort                { return p.remote }
+func (p plain) Write(b []byte) (bool, error) {
+	if _, err := p.rawConn.Write(b); err != nil {
+		return false, err
+	}
+	return p.unwritten() > 0, nil
+}
