@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/google/uuid v1.6.0
+	golang.org/x/crypto v0.58.0
 	modernc.org/sqlite v1.55.0
 )
 

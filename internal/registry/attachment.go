@@ -190,12 +190,12 @@ func (r *Registry) EffectivePolicies(ctx context.Context, principalARN, thing st
 			return nil, err
 		}
 	}
-	return effective(rd, principal, thing)
+	return r.effective(rd, principal, thing)
 }
 
 // effective reads the default versions of a principal's policies and, for a thing, of its groups'.
 // A policy that is attached twice appears once.
-func effective(rd reader, principal, thing string) ([]PolicyDocument, error) {
+func (r *Registry) effective(rd reader, principal, thing string) ([]PolicyDocument, error) {
 	query, args := `SELECT a.target, p.name, p.default_version, v.document FROM policy_attachment a
 		JOIN policy p ON p.name = a.policy
 		JOIN policy_version v ON v.policy = p.name AND v.version = p.default_version
@@ -216,6 +216,7 @@ func effective(rd reader, principal, thing string) ([]PolicyDocument, error) {
 		if err := row.Scan(&d.Target, &d.Name, &d.Version, &d.Body); err != nil {
 			return err
 		}
+		d.Target = r.arnOf(d.Target)
 		if !seen[d.Name] {
 			seen[d.Name] = true
 			documents = append(documents, d)

@@ -19,8 +19,8 @@ type Identity struct {
 	Policies      []PolicyDocument // on the certificate, on the thing's groups and their ancestors
 }
 
-// PolicyDocument is the default version of a policy and where it is attached: "cert/ID",
-// "thinggroup/NAME", or "" when it was asked for by name.
+// PolicyDocument is the default version of a policy and the ARN (or Cognito identity) it is attached
+// to, "" when it was asked for by name.
 type PolicyDocument struct {
 	Name, Version, Target string
 	Body                  []byte
@@ -69,6 +69,6 @@ func (r *Registry) readIdentity(rd reader, certificateID, clientID string) (*Ide
 			return nil, err
 		}
 	}
-	id.Policies, err = effective(rd, key, name.String)
+	id.Policies, err = r.effective(rd, key, name.String)
 	return id, err
 }
