@@ -1,0 +1,235 @@
+// Package awsapi is the REST face of berth: the control plane `iot` and the data planes `iot-data`
+// and `iot-jobs-data`, on one host and port, as the AWS CLI and SDKs speak them (the rest-json
+// protocol of AWS's service models).
+//
+// This package routes a request to its operation, asks who calls and whether the role may, and
+// turns answers and errors into bytes. The operations themselves are in the sub-packages, one per
+// plane and one file per noun; each hands its handlers to [New] as a [Set].
+package awsapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Services, by the endpoint prefix of their service models.
+const (
+	IoT         = "iot"
+	IoTData     = "iot-data"
+	IoTJobsData = "iot-jobs-data"
+)
+
+// Operation is one row of the table in operations.go.
+type Operation struct {
+	Service  string
+	Method   string
+	Path     string // {name} takes one segment, {name+} the rest
+	Name     string
+	ReadOnly bool // open to callers of the read-only role
+}
+
+// Handler carries one operation out. Its answer is written as JSON (nil as an empty body, a
+// [*Response] as it says); its error becomes an AWS exception, see [ErrorOf].
+type Handler func(ctx context.Context, req *Request) (any, error)
+
+// Set is the handlers of one service by operation name.
+type Set struct {
+	Service  string
+	Handlers map[string]Handler
+}
+
+// Roles of a caller that signs its requests.
+const (
+	RoleAdmin    = "admin"
+	RoleReadOnly = "read-only"
+)
+
+// Caller is who sent a request: the holder of an access key, or a device with its certificate.
+type Caller struct {
+	AccessKeyID   string
+	Role          string // with AccessKeyID: RoleAdmin or RoleReadOnly
+	Service       string // from the credential scope: iot, iotdata, iotdevicegateway, iot-jobs-data, execute-api
+	CertificateID string // of a client certificate, without a signature
+}
+
+// Config is what a Handler must be told.
+type Config struct {
+	// Authenticate says who sent the request; its error becomes the answer, so an *Error chooses
+	// type and status. It is called once, with the whole body.
+	Authenticate func(r *http.Request, body []byte) (Caller, error)
+	// MaxBody is the largest body in bytes; default 1 MiB.
+	MaxBody int64
+	Log     *slog.Logger
+	// Observe, if set, is called after every answer; op is nil for a path that is no operation.
+	Observe func(op *Operation, status int, took time.Duration)
+}
+
+// API serves the three planes. It is an http.Handler.
+type API struct {
+	cfg    Config
+	routes *route
+}
+
+// New builds the API from the table of operations and the handlers of the planes. An error names a
+// handler that is not in the table.
+func New(cfg Config, sets ...Set) (*API, error) {
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = 1 << 20
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	handlers := make(map[[2]string]Handler)
+	for _, set := range sets {
+		for name, h := range set.Handlers {
+			handlers[[2]string{set.Service, name}] = h
+		}
+	}
+	api := &API{cfg: cfg, routes: new(route)}
+	for _, op := range Operations() {
+		key := [2]string{op.Service, op.Name}
+		api.routes.add(&endpoint{Operation: op, handler: handlers[key]})
+		delete(handlers, key)
+	}
+	for key := range handlers {
+		return nil, fmt.Errorf("no operation %s in service %s", key[1], key[0])
+	}
+	return api, nil
+}
+
+// ServeHTTP answers one request.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	id := uuid.NewString()
+	w.Header().Set("x-amzn-RequestId", id)
+	op, caller, answer, err := a.serve(w, r, id)
+	status := http.StatusOK
+	if err != nil {
+		status = a.writeError(w, err)
+	} else {
+		status = a.write(w, answer)
+	}
+	took := time.Since(start)
+	level, attrs := slog.LevelDebug, []slog.Attr{
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", status),
+		slog.Duration("took", took), slog.String("request_id", id), slog.String("remote", r.RemoteAddr),
+		slog.String("access_key_id", caller.AccessKeyID), slog.String("certificate_id", caller.CertificateID),
+	}
+	if op != nil {
+		attrs = append(attrs, slog.String("operation", op.Name))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	if status >= 500 && status != http.StatusNotImplemented {
+		level = slog.LevelError
+	}
+	a.cfg.Log.LogAttrs(r.Context(), level, "request", attrs...)
+	if a.cfg.Observe != nil {
+		a.cfg.Observe(op, status, took)
+	}
+}
+
+func (a *API) serve(w http.ResponseWriter, r *http.Request, id string) (*Operation, Caller, any, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.cfg.MaxBody))
+	if err != nil {
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			return nil, Caller{}, nil, &Error{Type: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge,
+				Message: fmt.Sprintf("the request body is larger than %d bytes", tooLarge.Limit)}
+		}
+		return nil, Caller{}, nil, invalid("the request body could not be read: %v", err)
+	}
+	caller, err := a.cfg.Authenticate(r, body)
+	if err != nil {
+		return nil, caller, nil, err
+	}
+	end, vars, err := a.routes.find(r.Method, r.URL.EscapedPath(), caller)
+	if err != nil {
+		return nil, caller, nil, err
+	}
+	op := &end.Operation
+	if err := authorize(op, caller); err != nil {
+		return op, caller, nil, err
+	}
+	if end.handler == nil {
+		return op, caller, nil, &Error{Type: "NotImplementedException", Status: http.StatusNotImplemented,
+			Message: fmt.Sprintf("berth does not implement %s (service %s) yet", op.Name, op.Service)}
+	}
+	req := &Request{Operation: op, Caller: caller, Body: body, ID: id, HTTP: r, vars: vars, query: r.URL.Query()}
+	answer, err := end.handler(r.Context(), req)
+	return op, caller, answer, err
+}
+
+// authorize holds the read-only role to reading, and devices to the data planes.
+func authorize(op *Operation, caller Caller) error {
+	switch {
+	case caller.AccessKeyID != "" && (caller.Role == RoleAdmin || op.ReadOnly):
+		return nil
+	case caller.AccessKeyID == "" && caller.CertificateID != "" && op.Service != IoT:
+		return nil
+	}
+	who := "access key " + caller.AccessKeyID
+	if caller.AccessKeyID == "" {
+		who = "certificate " + caller.CertificateID
+	}
+	return &Error{Type: "AccessDeniedException", Status: http.StatusForbidden,
+		Message: fmt.Sprintf("%s is not authorized to perform: iot:%s", who, op.Name)}
+}
+
+// Response is an answer that is not simply JSON with status 200.
+type Response struct {
+	Status int // default 200
+	Header http.Header
+	Body   []byte
+}
+
+func (a *API) write(w http.ResponseWriter, answer any) int {
+	status, body := http.StatusOK, []byte(nil)
+	switch v := answer.(type) {
+	case nil:
+	case *Response:
+		for name, values := range v.Header {
+			w.Header()[name] = values
+		}
+		if v.Status != 0 {
+			status = v.Status
+		}
+		body = v.Body
+	default:
+		var err error
+		if body, err = json.Marshal(v); err != nil {
+			return a.writeError(w, fmt.Errorf("encode answer: %w", err))
+		}
+	}
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "application/json")
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	w.Write(body)
+	return status
+}
+
+func (a *API) writeError(w http.ResponseWriter, err error) int {
+	e := ErrorOf(err)
+	body, _ := json.Marshal(struct {
+		Message     string `json:"message"`
+		ResourceID  string `json:"resourceId,omitempty"`
+		ResourceARN string `json:"resourceArn,omitempty"`
+	}{e.Message, e.ResourceID, e.ResourceARN})
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("x-amzn-ErrorType", e.Type)
+	w.WriteHeader(e.Status)
+	w.Write(body)
+	return e.Status
+}

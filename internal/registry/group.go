@@ -1,0 +1,284 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/berth-iot/berth/internal/store"
+)
+
+// Limits of the group tree. AWS IoT Core quotas, "Thing group resource limits".
+const (
+	maxGroupDepth    = 7
+	maxChildGroups   = 100
+	maxGroupsOfThing = 10
+)
+
+const groupPrefix = "thinggroup/"
+
+// GroupRef names a group.
+type GroupRef struct{ Name, ARN string }
+
+// ThingGroup is a static thing group. Its parent and name are fixed at creation.
+type ThingGroup struct {
+	Name, ID, ARN string
+	Parent        string // or ""
+	Description   string
+	Attributes    map[string]string
+	Version       int64
+	Created       time.Time
+	RootToParent  []GroupRef // filled by DescribeThingGroup
+}
+
+// NewThingGroup is what CreateThingGroup needs. Only the name is required.
+type NewThingGroup struct {
+	Name, Parent, Description string
+	Attributes                map[string]string
+	Tags                      []Tag
+}
+
+// GroupUpdate is a change to a thing group or billing group; nil fields change nothing.
+type GroupUpdate struct {
+	Description     *string
+	Attributes      map[string]string // thing groups only
+	Merge           bool
+	ExpectedVersion *int64
+}
+
+const groupColumns = `name, id, parent, description, attributes, version, created`
+
+func (r *Registry) scanGroup(row store.Row) (*ThingGroup, error) {
+	var g ThingGroup
+	var attributes string
+	var created int64
+	if err := row.Scan(&g.Name, &g.ID, &g.Parent, &g.Description, &attributes, &g.Version, &created); err != nil {
+		return nil, err
+	}
+	g.ARN, g.Created = r.ARN(groupPrefix+g.Name), instant(created)
+	return &g, json.Unmarshal([]byte(attributes), &g.Attributes)
+}
+
+func (r *Registry) group(rd reader, name string) (*ThingGroup, error) {
+	g, err := r.scanGroup(one(rd, `SELECT `+groupColumns+` FROM thing_group WHERE name = ?`, name))
+	if errors.Is(err, store.ErrNoRows) {
+		return nil, refuse(ErrNotFound, "thing group %s not found", name)
+	}
+	return g, err
+}
+
+// CreateThingGroup makes a static group, under a parent or as a root. Making the same group again
+// succeeds; ErrAlreadyExists when one of that name differs; ErrInvalid for an unknown parent or a
+// tree that would become too deep or too wide.
+func (r *Registry) CreateThingGroup(ctx context.Context, in NewThingGroup) (*ThingGroup, error) {
+	var g *ThingGroup
+	err := r.write(ctx, func(tx *store.Tx, _ *changes) error {
+		if err := errors.Join(thingGroupName.check(in.Name), checkDescription("thingGroupProperties.thingGroupDescription", in.Description), checkAttributes(in.Attributes)); err != nil {
+			return err
+		}
+		attributes := updateAttributes(nil, in.Attributes, false)
+		if len(attributes) > maxAttributesGroup {
+			return refuse(ErrInvalid, "%d attributes are more than the %d that a thing group may have", len(attributes), maxAttributesGroup)
+		}
+		old, err := r.group(tx, in.Name)
+		if err == nil {
+			if old.Parent != in.Parent || old.Description != in.Description || !maps.Equal(old.Attributes, attributes) {
+				return exists(old.ID, old.ARN, "thing group %s already exists with different properties", in.Name)
+			}
+			g = old
+			return nil
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if in.Parent != "" {
+			if err := r.checkParent(tx, in.Parent); err != nil {
+				return err
+			}
+		}
+		g = &ThingGroup{Name: in.Name, ID: uuid.NewString(), ARN: r.ARN(groupPrefix + in.Name), Parent: in.Parent, Description: in.Description, Attributes: attributes, Version: 1, Created: r.now()}
+		_, err = tx.Exec(`INSERT INTO thing_group (`+groupColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+			g.Name, g.ID, g.Parent, g.Description, encode(g.Attributes), g.Version, millis(g.Created))
+		if err != nil {
+			return err
+		}
+		// A group counts among its own ancestors at depth 0, so that one join finds it and all below.
+		if _, err := tx.Exec(`INSERT INTO group_ancestor (ancestor, grp, depth) SELECT ancestor, ?, depth + 1 FROM group_ancestor WHERE grp = ?`, g.Name, g.Parent); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`INSERT INTO group_ancestor (ancestor, grp, depth) VALUES (?, ?, 0)`, g.Name, g.Name); err != nil {
+			return err
+		}
+		return setTags(tx, groupPrefix+g.Name, in.Tags)
+	})
+	return g, err
+}
+
+func (r *Registry) checkParent(tx *store.Tx, parent string) error {
+	if err := thingGroupName.check(parent); err != nil {
+		return err
+	}
+	if _, err := r.group(tx, parent); errors.Is(err, ErrNotFound) {
+		return refuse(ErrInvalid, "parent thing group %s does not exist", parent)
+	} else if err != nil {
+		return err
+	}
+	var depth, children int
+	if err := tx.QueryRow(`SELECT count(*) FROM group_ancestor WHERE grp = ?`, []any{parent}, &depth); err != nil {
+		return err
+	}
+	if depth >= maxGroupDepth {
+		return refuse(ErrInvalid, "thing group %s is at the deepest of %d levels", parent, maxGroupDepth)
+	}
+	if err := tx.QueryRow(`SELECT count(*) FROM thing_group WHERE parent = ?`, []any{parent}, &children); err != nil {
+		return err
+	}
+	if children >= maxChildGroups {
+		return refuse(ErrInvalid, "thing group %s already has %d child groups", parent, maxChildGroups)
+	}
+	return nil
+}
+
+// DescribeThingGroup returns a group with its ancestors, or ErrNotFound.
+func (r *Registry) DescribeThingGroup(ctx context.Context, name string) (*ThingGroup, error) {
+	if err := thingGroupName.check(name); err != nil {
+		return nil, err
+	}
+	rd := r.reader(ctx)
+	g, err := r.group(rd, name)
+	if err != nil {
+		return nil, err
+	}
+	err = rd.Query(`SELECT ancestor FROM group_ancestor WHERE grp = ? AND depth > 0 ORDER BY depth DESC`, []any{name}, func(row store.Row) error {
+		var ancestor string
+		err := row.Scan(&ancestor)
+		g.RootToParent = append(g.RootToParent, r.groupRef(ancestor))
+		return err
+	})
+	return g, err
+}
+
+func (r *Registry) groupRef(name string) GroupRef { return GroupRef{name, r.ARN(groupPrefix + name)} }
+
+// UpdateThingGroup changes a group's description and attributes and returns its new version.
+func (r *Registry) UpdateThingGroup(ctx context.Context, name string, up GroupUpdate) (int64, error) {
+	var version int64
+	err := r.write(ctx, func(tx *store.Tx, _ *changes) error {
+		if err := errors.Join(thingGroupName.check(name), checkAttributes(up.Attributes)); err != nil {
+			return err
+		}
+		g, err := r.group(tx, name)
+		if err != nil {
+			return err
+		}
+		if err := checkVersion("thing group "+name, g.Version, up.ExpectedVersion); err != nil {
+			return err
+		}
+		if up.Description != nil {
+			if err := checkDescription("thingGroupProperties.thingGroupDescription", *up.Description); err != nil {
+				return err
+			}
+			g.Description = *up.Description
+		}
+		if up.Attributes != nil {
+			g.Attributes = updateAttributes(g.Attributes, up.Attributes, up.Merge)
+		}
+		if len(g.Attributes) > maxAttributesGroup {
+			return refuse(ErrInvalid, "%d attributes are more than the %d that a thing group may have", len(g.Attributes), maxAttributesGroup)
+		}
+		version = g.Version + 1
+		_, err = tx.Exec(`UPDATE thing_group SET description = ?, attributes = ?, version = ? WHERE name = ?`, g.Description, encode(g.Attributes), version, name)
+		return err
+	})
+	return version, err
+}
+
+// DeleteThingGroup removes a group that has no child groups; its things and policies are let go.
+// A group that does not exist counts as deleted. ErrInvalid, ErrVersionConflict.
+func (r *Registry) DeleteThingGroup(ctx context.Context, name string, expectedVersion *int64) error {
+	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
+		if err := thingGroupName.check(name); err != nil {
+			return err
+		}
+		g, err := r.group(tx, name)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := checkVersion("thing group "+name, g.Version, expectedVersion); err != nil {
+			return err
+		}
+		parent, err := has(tx, `SELECT count(*) FROM thing_group WHERE parent = ?`, name)
+		if err != nil {
+			return err
+		}
+		if parent {
+			return refuse(ErrInvalid, "Cannot delete thing group : %s when there are still child groups attached to it.", name)
+		}
+		if err := ch.group(tx, name); err != nil {
+			return err
+		}
+		for _, query := range []string{
+			`DELETE FROM group_member WHERE grp = ?`,
+			`DELETE FROM group_ancestor WHERE grp = ?`,
+			`DELETE FROM thing_group WHERE name = ?`,
+		} {
+			if _, err := tx.Exec(query, name); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(`DELETE FROM policy_attachment WHERE target = ?`, groupPrefix+name); err != nil {
+			return err
+		}
+		return dropTags(tx, groupPrefix+name)
+	})
+}
+
+// GroupFilter narrows ListThingGroups. Fields combine.
+type GroupFilter struct {
+	Parent    string // groups below this one
+	Prefix    string // of the name
+	Recursive bool   // all levels, rather than children of Parent (or roots) only
+}
+
+// ListThingGroups lists groups by name. ErrNotFound for an unknown parent.
+func (r *Registry) ListThingGroups(ctx context.Context, f GroupFilter, page Page) ([]GroupRef, string, error) {
+	limit, err := page.limit()
+	if err != nil {
+		return nil, "", err
+	}
+	after, err := page.after("")
+	if err != nil {
+		return nil, "", err
+	}
+	rd := r.reader(ctx)
+	if f.Parent != "" {
+		if _, err := r.group(rd, f.Parent); err != nil {
+			return nil, "", err
+		}
+	}
+	query, args := `SELECT name FROM thing_group WHERE parent = ? AND name > ? AND name >= ? AND name < ? ORDER BY name LIMIT ?`, []any{f.Parent}
+	switch {
+	case f.Recursive && f.Parent != "":
+		query = `SELECT grp FROM group_ancestor WHERE ancestor = ? AND depth > 0 AND grp > ? AND grp >= ? AND grp < ? ORDER BY grp LIMIT ?`
+	case f.Recursive:
+		query, args = `SELECT name FROM thing_group WHERE name > ? AND name >= ? AND name < ? ORDER BY name LIMIT ?`, nil
+	}
+	return r.listGroups(rd, limit, query, append(args, after[0], f.Prefix, above(f.Prefix))...)
+}
+
+// listGroups runs a query for one column of group names.
+func (r *Registry) listGroups(rd reader, limit int, query string, args ...any) ([]GroupRef, string, error) {
+	names, next, err := listNames(rd, limit, query, args...)
+	refs := make([]GroupRef, len(names))
+	for i, name := range names {
+		refs[i] = r.groupRef(name)
+	}
+	return refs, next, err
+}
