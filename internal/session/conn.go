@@ -295,10 +295,11 @@ func (c *Conn) flushBatch() {
 
 // denied records that a policy, or the lack of one, said no.
 func (c *Conn) denied(access *policy.Set, action policy.Action, kind policy.Kind, name string) string {
-	return c.all.denied(c.request, access, action, kind, name)
+	return c.all.Denied(c.request, access, action, kind, name)
 }
 
-func (a *Sessions) denied(r Request, access *policy.Set, action policy.Action, kind policy.Kind, name string) string {
+// Denied records that a policy, or the lack of one, said no, and returns why in one sentence.
+func (a *Sessions) Denied(r Request, access *policy.Set, action policy.Action, kind policy.Kind, name string) string {
 	a.count.denied.Add(1)
 	if !a.denials.Admit() {
 		return "not authorized"

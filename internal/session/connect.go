@@ -210,14 +210,14 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect) *refusal {
 		return no(mqtt.NotAuthorized, "%v", err)
 	}
 	if !access.Allows(policy.Connect, policy.KindClient, r.ClientID) {
-		return &refusal{mqtt.NotAuthorized, a.denied(*r, access, policy.Connect, policy.KindClient, r.ClientID)}
+		return &refusal{mqtt.NotAuthorized, a.Denied(*r, access, policy.Connect, policy.KindClient, r.ClientID)}
 	}
 	if w := p.Will; w != nil {
 		if !access.Allows(policy.Publish, policy.KindTopic, w.Topic) {
-			return &refusal{mqtt.NotAuthorized, a.denied(*r, access, policy.Publish, policy.KindTopic, w.Topic)}
+			return &refusal{mqtt.NotAuthorized, a.Denied(*r, access, policy.Publish, policy.KindTopic, w.Topic)}
 		}
 		if w.Retain && !access.Allows(policy.RetainPublish, policy.KindTopic, w.Topic) {
-			return &refusal{mqtt.NotAuthorized, a.denied(*r, access, policy.RetainPublish, policy.KindTopic, w.Topic)}
+			return &refusal{mqtt.NotAuthorized, a.Denied(*r, access, policy.RetainPublish, policy.KindTopic, w.Topic)}
 		}
 	}
 	r.Certificate = nil

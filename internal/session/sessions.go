@@ -401,7 +401,7 @@ func (a *Sessions) Reauthorize(ctx context.Context, certificateIDs []string) {
 			a.refused(r, err.Error())
 			c.end(ending{AuthError, mqtt.NotAuthorized, err.Error()})
 		case !access.Allows(policy.Connect, policy.KindClient, r.ClientID):
-			c.end(ending{AuthError, mqtt.NotAuthorized, a.denied(r, access, policy.Connect, policy.KindClient, r.ClientID)})
+			c.end(ending{AuthError, mqtt.NotAuthorized, a.Denied(r, access, policy.Connect, policy.KindClient, r.ClientID)})
 		default:
 			c.setAccess(access)
 		}
@@ -435,4 +435,39 @@ func (a *Sessions) Close(ctx context.Context) error {
 	}
 	a.completions.close()
 	return nil
+}
+
+// DeleteConnection ends the connection of a client and, if clean is set, its session. It reports
+// whether there was either (AWS IoT data plane API reference, "DeleteConnection").
+func (a *Sessions) DeleteConnection(clientID string, clean, preventWill bool) bool {
+	a.mu.Lock()
+	s := a.sessions[clientID]
+	a.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if s.gone {
+		return false
+	}
+	s.mu.Lock()
+	c := s.conn
+	if preventWill {
+		s.will = nil
+	}
+	if clean {
+		s.expiry = 0
+	}
+	s.mu.Unlock()
+	if c != nil {
+		c.end(ending{APIInitiated, mqtt.AdministrativeAction, "DeleteConnection"})
+		a.detach(s, c)
+	} else if clean {
+		if err := a.discardState(s); err != nil {
+			a.log.Error("delete session", "client_id", clientID, "error", err)
+		}
+		a.remove(s)
+	}
+	return true
 }

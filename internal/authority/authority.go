@@ -1,0 +1,191 @@
+// Package authority decides what a principal may do: it brings the registry's certificates and
+// attachments together with the policy language, for connections and for requests.
+package authority
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/berth-iot/berth/internal/broker"
+	"github.com/berth-iot/berth/internal/registry"
+	"github.com/berth-iot/berth/internal/session"
+	"github.com/berth-iot/berth/policy"
+)
+
+// Authority implements session.Authority and broker.Certificates over a registry.
+type Authority struct {
+	registry    *registry.Registry
+	prefix      string // of every ARN, such as "arn:aws:iot:us-east-1:000000000000:"
+	plainPolicy string
+	admin       []policy.Named
+	readOnly    []policy.Named
+
+	mu     sync.Mutex
+	parsed map[string]*policy.Document // by the text of the document
+}
+
+// New returns an authority. plainPolicy names the policy of the principal "anonymous"; it may be
+// empty, and the policy need not exist yet: until then anonymous may do nothing.
+func New(reg *registry.Registry, plainPolicy string) (*Authority, error) {
+	a := &Authority{registry: reg, prefix: reg.ARN(""), plainPolicy: plainPolicy, parsed: make(map[string]*policy.Document)}
+	for _, role := range []struct {
+		into *[]policy.Named
+		name string
+		body string
+	}{
+		{&a.admin, "the admin role", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}`},
+		{&a.readOnly, "the read-only role", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Resource":"*","Action":[
+			"iot:Connect","iot:Subscribe","iot:Receive","iot:Get*","iot:List*","iot:Describe*"]}}`},
+	} {
+		doc, err := a.parse([]byte(role.body))
+		if err != nil {
+			return nil, fmt.Errorf("policy of %s: %w", role.name, err)
+		}
+		*role.into = []policy.Named{{Name: role.name, Version: "1", Doc: doc}}
+	}
+	return a, nil
+}
+
+// maxParsed bounds the documents kept parsed.
+const maxParsed = 4096
+
+func (a *Authority) parse(body []byte) (*policy.Document, error) {
+	a.mu.Lock()
+	doc := a.parsed[string(body)]
+	a.mu.Unlock()
+	if doc != nil {
+		return doc, nil
+	}
+	doc, err := policy.Parse(body)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.parsed) >= maxParsed {
+		clear(a.parsed)
+	}
+	a.parsed[string(body)] = doc
+	return doc, nil
+}
+
+func (a *Authority) named(docs []registry.PolicyDocument) ([]policy.Named, error) {
+	named := make([]policy.Named, 0, len(docs))
+	for _, d := range docs {
+		doc, err := a.parse(d.Body)
+		if err != nil {
+			return nil, fmt.Errorf("policy %q: %w", d.Name, err)
+		}
+		named = append(named, policy.Named{Name: d.Name, Version: d.Version, Target: d.Target, Doc: doc})
+	}
+	return named, nil
+}
+
+// Access implements session.Authority.
+func (a *Authority) Access(ctx context.Context, r *session.Request) (*policy.Set, error) {
+	pc := &policy.Context{
+		ARNPrefix: a.prefix, Protocol: policy.MQTT, ClientID: r.ClientID, SourceIP: r.SourceIP, DomainName: r.ServerName,
+		ConnectAttributes: r.ConnectAttributes, Now: time.Now(), Certificate: r.Certificate,
+	}
+	if r.WillTopic != "" {
+		pc.LastWillTopic = a.prefix + "topic/" + r.WillTopic
+	}
+	switch r.Principal.Kind {
+	case session.AccessKey:
+		if r.Principal.ReadOnly {
+			return policy.Compile(a.readOnly, pc), nil
+		}
+		return policy.Compile(a.admin, pc), nil
+	case session.Anonymous:
+		return a.anonymous(ctx, pc)
+	}
+	return a.certificate(ctx, r.Principal.ID, r.ClientID, pc)
+}
+
+// HTTPAccess compiles the policies that hold for an HTTP request with a client certificate. There
+// is no client identifier and so no associated thing.
+func (a *Authority) HTTPAccess(ctx context.Context, certificateID string, source netip.Addr) (*policy.Set, error) {
+	return a.certificate(ctx, certificateID, "", &policy.Context{ARNPrefix: a.prefix, Protocol: policy.HTTP, SourceIP: source, Now: time.Now()})
+}
+
+func (a *Authority) anonymous(ctx context.Context, pc *policy.Context) (*policy.Set, error) {
+	if a.plainPolicy == "" {
+		return policy.Compile(nil, pc), nil
+	}
+	doc, err := a.registry.PolicyByName(ctx, a.plainPolicy)
+	if errors.Is(err, registry.ErrNotFound) {
+		return policy.Compile(nil, pc), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	named, err := a.named([]registry.PolicyDocument{doc})
+	if err != nil {
+		return nil, err
+	}
+	return policy.Compile(named, pc), nil
+}
+
+func (a *Authority) certificate(ctx context.Context, id, clientID string, pc *policy.Context) (*policy.Set, error) {
+	identity, err := a.registry.Identity(ctx, id, clientID)
+	if errors.Is(err, registry.ErrNotFound) {
+		return nil, fmt.Errorf("%w: certificate %s is not registered", session.ErrRefused, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if identity.Status != registry.Active {
+		return nil, fmt.Errorf("%w: certificate %s is %s, not ACTIVE", session.ErrRefused, id, identity.Status)
+	}
+	named, err := a.named(identity.Policies)
+	if err != nil {
+		return nil, err
+	}
+	pc.CertificateID = id
+	pc.ThingAttached = identity.ThingAttached
+	if t := identity.Thing; t != nil {
+		pc.Thing = &policy.Thing{Name: t.Name, Type: t.Type, Attributes: t.Attributes}
+	}
+	if pc.Certificate == nil {
+		c, err := a.registry.DescribeCertificate(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if pc.Certificate, err = registry.ParseCertificate(c.PEM); err != nil {
+			return nil, err
+		}
+	}
+	return policy.Compile(named, pc), nil
+}
+
+// Check implements broker.Certificates: a certificate may be used if it is registered, ACTIVE and
+// in date.
+func (a *Authority) Check(ctx context.Context, cert *x509.Certificate, _ string) error {
+	id := broker.CertificateID(cert)
+	bad := func(format string, args ...any) error {
+		return &broker.CertificateError{CertificateID: id, Reason: fmt.Sprintf(format, args...)}
+	}
+	status, err := a.registry.CertificateStatus(ctx, id)
+	if errors.Is(err, registry.ErrNotFound) {
+		return bad("certificate %s (subject %q, issuer %q) is not registered: register it, or create one with CreateKeysAndCertificate", id, cert.Subject, cert.Issuer)
+	}
+	if err != nil {
+		return err
+	}
+	if status != registry.Active {
+		return bad("certificate %s is %s: set it ACTIVE with UpdateCertificate", id, status)
+	}
+	now := time.Now()
+	if now.Before(cert.NotBefore) {
+		return bad("certificate %s is not valid before %s and it is %s now: it was made by a machine whose clock is ahead, or this server's clock is behind", id, cert.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	if now.After(cert.NotAfter) {
+		return bad("certificate %s expired on %s: give the device a new one", id, cert.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
