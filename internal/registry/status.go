@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/berth-iot/berth/internal/store"
 )
@@ -16,4 +17,10 @@ func (r *Registry) CertificateStatus(ctx context.Context, id string) (string, er
 		return "", refuse(ErrNotFound, "certificate %s not found", id)
 	}
 	return status, err
+}
+
+// CertificateOf returns the certificate identifier of a principal's ARN; ok is false for principals
+// of other kinds.
+func (r *Registry) CertificateOf(principalARN string) (id string, ok bool) {
+	return strings.CutPrefix(principalARN, r.ARN(certPrefix))
 }

@@ -1,0 +1,265 @@
+// Package admin is berth's own small REST interface beside AWS's, under /berth/: access keys,
+// denials, and the question whether a client would be allowed something. Requests are signed like
+// those to AWS.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/berth-iot/berth/internal/accesskey"
+	"github.com/berth-iot/berth/internal/awsapi"
+	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/registry"
+	"github.com/berth-iot/berth/internal/session"
+	"github.com/berth-iot/berth/policy"
+)
+
+// Config is what the interface works on.
+type Config struct {
+	Keys         *accesskey.Keys
+	Denials      *denial.Log
+	Authority    session.Authority
+	Registry     *registry.Registry
+	Authenticate func(r *http.Request, body []byte) (awsapi.Caller, error)
+}
+
+type handler struct {
+	Config
+	mux *http.ServeMux
+}
+
+// New returns the handler for /berth/.
+func New(cfg Config) http.Handler {
+	h := &handler{cfg, http.NewServeMux()}
+	h.handle("GET /berth/access-keys", true, h.listKeys)
+	h.handle("POST /berth/access-keys", false, h.createKey)
+	h.handle("POST /berth/access-keys/{id}/disable", false, h.enableKey(false))
+	h.handle("POST /berth/access-keys/{id}/enable", false, h.enableKey(true))
+	h.handle("DELETE /berth/access-keys/{id}", false, h.deleteKey)
+	h.handle("GET /berth/denials", true, h.denials)
+	h.handle("POST /berth/explain", true, h.explain)
+	return h.mux
+}
+
+// maxBody is the largest request in bytes.
+const maxBody = 64 << 10
+
+// handle adds a route; those that only read are open to the read-only role.
+func (h *handler) handle(pattern string, reads bool, do func(ctx context.Context, r *http.Request, body []byte) (any, error)) {
+	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		answer, err := func() (any, error) {
+			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+			if err != nil {
+				return nil, awsapi.Invalid("the body could not be read: %v", err)
+			}
+			caller, err := h.Authenticate(r, body)
+			if err != nil {
+				return nil, err
+			}
+			if caller.Role != awsapi.RoleAdmin && !(reads && caller.Role == awsapi.RoleReadOnly) {
+				return nil, &awsapi.Error{Type: "AccessDeniedException", Status: http.StatusForbidden, Message: "this needs an access key of the admin role"}
+			}
+			return do(r.Context(), r, body)
+		}()
+		w.Header().Set("Content-Type", "application/json")
+		if err != nil {
+			e := toException(err)
+			w.Header().Set("x-amzn-ErrorType", e.Type)
+			w.WriteHeader(e.Status)
+			answer = map[string]string{"message": e.Message}
+		}
+		json.NewEncoder(w).Encode(answer)
+	})
+}
+
+func toException(err error) *awsapi.Error {
+	switch {
+	case errors.Is(err, accesskey.ErrNotFound):
+		return &awsapi.Error{Type: "ResourceNotFoundException", Status: 404, Message: err.Error()}
+	case errors.Is(err, accesskey.ErrInvalid):
+		return &awsapi.Error{Type: "InvalidRequestException", Status: 400, Message: err.Error()}
+	}
+	return awsapi.ErrorOf(err)
+}
+
+func decode(body []byte, v any) error {
+	if len(body) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return awsapi.Invalid("the body is not the JSON expected: %v", err)
+	}
+	return nil
+}
+
+type key struct {
+	AccessKeyID     string     `json:"accessKeyId"`
+	SecretAccessKey string     `json:"secretAccessKey,omitempty"`
+	Role            string     `json:"role"`
+	Enabled         bool       `json:"enabled"`
+	CreatedAt       time.Time  `json:"createdAt"`
+	LastUsedAt      *time.Time `json:"lastUsedAt,omitempty"`
+}
+
+func keyOf(k accesskey.Key) key {
+	out := key{AccessKeyID: k.ID, Role: k.Role, Enabled: k.Enabled, CreatedAt: k.Created}
+	if !k.LastUsed.IsZero() {
+		out.LastUsedAt = &k.LastUsed
+	}
+	return out
+}
+
+func (h *handler) listKeys(ctx context.Context, _ *http.Request, _ []byte) (any, error) {
+	keys, err := h.Keys.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]key, len(keys))
+	for i, k := range keys {
+		list[i] = keyOf(k)
+	}
+	return map[string]any{"accessKeys": list}, nil
+}
+
+// createKey answers with the secret, this once.
+func (h *handler) createKey(ctx context.Context, _ *http.Request, body []byte) (any, error) {
+	var in struct {
+		Role string `json:"role"`
+	}
+	if err := decode(body, &in); err != nil {
+		return nil, err
+	}
+	k, err := h.Keys.Create(ctx, in.Role)
+	if err != nil {
+		return nil, err
+	}
+	out := keyOf(k)
+	out.SecretAccessKey = k.Secret
+	return out, nil
+}
+
+func (h *handler) enableKey(enabled bool) func(context.Context, *http.Request, []byte) (any, error) {
+	return func(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+		return struct{}{}, h.Keys.SetEnabled(ctx, r.PathValue("id"), enabled)
+	}
+}
+
+func (h *handler) deleteKey(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+	return struct{}{}, h.Keys.Delete(ctx, r.PathValue("id"))
+}
+
+func (h *handler) denials(_ context.Context, r *http.Request, _ []byte) (any, error) {
+	n := 50
+	if s := r.URL.Query().Get("max"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil || n < 1 {
+			return nil, awsapi.Invalid("max is %q, not a number above 0", s)
+		}
+	}
+	return map[string]any{"denials": h.Denials.Latest(n, r.URL.Query().Get("clientId")), "total": h.Denials.Total()}, nil
+}
+
+// Question asks whether a client would be allowed something.
+type Question struct {
+	CertificateID string `json:"certificateId"` // or
+	ThingName     string `json:"thingName"`     // any certificate attached to it
+	ClientID      string `json:"clientId"`      // default: the thing name
+	Action        string `json:"action"`        // "iot:Publish", or "publish"
+	Resource      string `json:"resource"`      // a topic, topic filter or client identifier; default for connect: the client identifier
+}
+
+// Answer says yes or no and why.
+type Answer struct {
+	Allowed    bool     `json:"allowed"`
+	Reason     string   `json:"reason"`
+	Policy     string   `json:"policy,omitempty"`
+	Statement  string   `json:"statement,omitempty"`
+	Explicit   bool     `json:"explicit"`
+	NearMisses []string `json:"nearMisses,omitempty"`
+	Missing    []string `json:"missingContextValues,omitempty"`
+	Principal  string   `json:"certificateId"`
+	ClientID   string   `json:"clientId"`
+	Action     string   `json:"action"`
+	Resource   string   `json:"resource"`
+}
+
+func (h *handler) explain(ctx context.Context, _ *http.Request, body []byte) (any, error) {
+	var q Question
+	if err := decode(body, &q); err != nil {
+		return nil, err
+	}
+	action, ok := policy.ParseAction(q.Action)
+	if !ok {
+		if action, ok = policy.ParseAction("iot:" + q.Action); !ok {
+			return nil, awsapi.Invalid("action %q is not one of iot:Connect, iot:Publish, iot:Subscribe, iot:Receive, iot:RetainPublish and their like", q.Action)
+		}
+	}
+	if q.ClientID == "" {
+		q.ClientID = q.ThingName
+	}
+	if q.Resource == "" && action == policy.Connect {
+		q.Resource = q.ClientID
+	}
+	if q.Resource == "" {
+		return nil, awsapi.Invalid("resource is missing: name the topic, topic filter or client identifier")
+	}
+	ids := []string{q.CertificateID}
+	if q.CertificateID == "" {
+		if q.ThingName == "" {
+			return nil, awsapi.Invalid("name a certificateId or a thingName")
+		}
+		var err error
+		if ids, err = h.certificatesOf(ctx, q.ThingName); err != nil {
+			return nil, err
+		}
+	}
+	var last Answer
+	for _, id := range ids {
+		last = Answer{Principal: id, ClientID: q.ClientID, Action: action.String(), Resource: action.Kind().String() + "/" + q.Resource}
+		access, err := h.Authority.Access(ctx, &session.Request{Principal: session.Principal{Kind: session.Certificate, ID: id}, ClientID: q.ClientID})
+		if errors.Is(err, session.ErrRefused) {
+			last.Reason = err.Error()
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		d := access.Explain(action, action.Kind(), q.Resource)
+		last.Allowed, last.Explicit, last.Reason = d.Allowed, d.Explicit, d.String()
+		last.Policy, last.NearMisses, last.Missing = d.Policy, d.NearMisses, d.MissingContextValues
+		if d.Policy != "" {
+			last.Statement = d.Sid
+			if last.Statement == "" {
+				last.Statement = strconv.Itoa(d.Statement)
+			}
+		}
+		if d.Allowed {
+			break
+		}
+	}
+	return last, nil
+}
+
+func (h *handler) certificatesOf(ctx context.Context, thing string) ([]string, error) {
+	attached, _, err := h.Registry.ListThingPrincipals(ctx, thing, "", registry.Page{})
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, a := range attached {
+		if id, ok := h.Registry.CertificateOf(a.Name); ok {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, &awsapi.Error{Type: "ResourceNotFoundException", Status: 404, Message: fmt.Sprintf("thing %q has no certificate attached: attach one with AttachThingPrincipal", thing)}
+	}
+	return ids, nil
+}

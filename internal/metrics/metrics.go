@@ -1,0 +1,80 @@
+// Package metrics is the /metrics page in the format of Prometheus.
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/berth-iot/berth/internal/awsapi"
+	"github.com/berth-iot/berth/internal/broker"
+	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/internal/session"
+	"github.com/berth-iot/berth/internal/store"
+)
+
+// Metrics collects the server's numbers when it is asked for them.
+type Metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.HistogramVec
+}
+
+// New registers the metrics of every part.
+func New(s *session.Sessions, b *broker.Broker, r *router.Router, db *store.DB) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	m.requests = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "berth_api_request_seconds", Help: "Time to answer a REST request.",
+		Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3},
+	}, []string{"operation", "status"})
+	m.registry.MustRegister(m.requests, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	counter := func(name, help string, value func() float64) {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
+	}
+	gauge := func(name, help string, value func() float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	counts := func(pick func(session.Counts) uint64) func() float64 {
+		return func() float64 { return float64(pick(s.Counts())) }
+	}
+	counter("berth_connections_accepted_total", "Network connections accepted.", func() float64 { return float64(b.Counters().Accepted.Load()) })
+	counter("berth_handshakes_failed_total", "TLS handshakes that failed.", func() float64 { return float64(b.Counters().HandshakesFailed.Load()) })
+	counter("berth_connects_total", "MQTT connections that were tried.", counts(func(c session.Counts) uint64 { return c.ConnectsTried }))
+	counter("berth_connects_refused_total", "CONNECT packets that were refused.", counts(func(c session.Counts) uint64 { return c.ConnectsRefused }))
+	counter("berth_connects_broken_total", "Connections without a usable CONNECT packet.", counts(func(c session.Counts) uint64 { return c.ConnectsBroken }))
+	counter("berth_messages_received_total", "PUBLISH packets from clients.", counts(func(c session.Counts) uint64 { return c.MessagesReceived }))
+	counter("berth_messages_sent_total", "PUBLISH packets to clients.", counts(func(c session.Counts) uint64 { return c.MessagesSent }))
+	counter("berth_messages_dropped_total", "Messages that a client or its queue could not take.", counts(func(c session.Counts) uint64 { return c.MessagesDropped }))
+	counter("berth_messages_not_received_total", "Deliveries that iot:Receive did not allow.", counts(func(c session.Counts) uint64 { return c.NotReceived }))
+	counter("berth_denied_total", "Requests denied by policy.", counts(func(c session.Counts) uint64 { return c.Denied }))
+	counter("berth_refused_total", "Requests refused for breaking the protocol or a limit.", counts(func(c session.Counts) uint64 { return c.Refused }))
+	counter("berth_pings_total", "PINGREQ packets.", counts(func(c session.Counts) uint64 { return c.Pings }))
+	counter("berth_wills_total", "Will messages published.", counts(func(c session.Counts) uint64 { return c.Wills }))
+	gauge("berth_connections", "MQTT clients connected now.", func() float64 { return float64(s.Counts().ConnectedNow) })
+	gauge("berth_sessions", "Sessions, connected or not.", func() float64 { return float64(s.Counts().SessionsNow) })
+	gauge("berth_subscriptions", "Subscriptions.", func() float64 { return float64(r.Subscriptions()) })
+	gauge("berth_retained_messages", "Retained messages.", func() float64 { return float64(r.RetainedCount()) })
+	counter("berth_store_commits_total", "Transactions committed.", func() float64 { return float64(db.Stats().Commits) })
+	counter("berth_store_operations_total", "Operations in committed transactions.", func() float64 { return float64(db.Stats().Operations) })
+	counter("berth_store_failures_total", "Transactions that could not be committed.", func() float64 { return float64(db.Stats().Failures) })
+	gauge("berth_store_queued_operations", "Operations waiting for a commit.", func() float64 { return float64(db.Stats().Queued) })
+	return m
+}
+
+// Request counts an answered REST request.
+func (m *Metrics) Request(op *awsapi.Operation, status int, took time.Duration) {
+	name := "unknown"
+	if op != nil {
+		name = op.Name
+	}
+	m.requests.WithLabelValues(name, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+// Handler serves the page.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}

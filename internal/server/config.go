@@ -1,0 +1,125 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/berth-iot/berth/internal/session"
+)
+
+// Config is everything `berth serve` can be told. The yaml names are those of the flags; the
+// environment has them in upper case with BERTH_ in front and underscores.
+type Config struct {
+	Data          string        `yaml:"data"`           // directory of everything that lasts
+	MQTT          string        `yaml:"mqtt"`           // address of MQTT over mutual TLS
+	HTTPS         string        `yaml:"https"`          // address of HTTPS and WebSocket
+	HTTP          string        `yaml:"http"`           // address of plain HTTP; loopback
+	Endpoint      string        `yaml:"endpoint"`       // name that devices use
+	Region        string        `yaml:"region"`         // in ARNs and signatures
+	Account       string        `yaml:"account"`        // 12 digits, in ARNs
+	Semantics     string        `yaml:"semantics"`      // "aws" or "mqtt"
+	MQTTPlain     string        `yaml:"mqtt-plain"`     // address of MQTT without TLS; empty for none
+	PlainPolicy   string        `yaml:"plain-policy"`   // policy of the principal "anonymous"
+	AllowInsecure bool          `yaml:"allow-insecure"` // plain listeners beyond loopback
+	SessionExpiry time.Duration `yaml:"session-expiry"` // ceiling of persistent sessions; 0 for that of the semantics
+	Inflight      int           `yaml:"inflight"`       // unacknowledged messages each way; 0 for that of the semantics
+	LogFormat     string        `yaml:"log-format"`     // "text" or "json"
+	LogLevel      string        `yaml:"log-level"`      // debug, info, warn or error
+
+	// Of the environment only, so that they show in no process list.
+	AdminKeyID   string `yaml:"-"`
+	AdminSecret  string `yaml:"-"`
+	CAPassphrase string `yaml:"-"`
+}
+
+// Defaults are the values of a server that was told nothing.
+func Defaults() Config {
+	return Config{
+		Data:      "berth-data",
+		MQTT:      ":8883",
+		HTTPS:     ":8443",
+		HTTP:      "127.0.0.1:8080",
+		Endpoint:  "localhost",
+		Region:    "us-east-1",
+		Account:   "000000000000",
+		Semantics: "aws",
+		LogFormat: "text",
+		LogLevel:  "info",
+	}
+}
+
+var (
+	accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
+	regionPattern  = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+	hostPattern    = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$`)
+)
+
+// Check reports the first setting that cannot be, with what would be right.
+func (c *Config) Check() error {
+	switch {
+	case c.Data == "":
+		return fmt.Errorf("data: name a directory")
+	case !accountPattern.MatchString(c.Account):
+		return fmt.Errorf("account: %q is not 12 digits", c.Account)
+	case !regionPattern.MatchString(c.Region):
+		return fmt.Errorf("region: %q is not a region name such as us-east-1", c.Region)
+	case !hostPattern.MatchString(c.Endpoint):
+		return fmt.Errorf("endpoint: %q is not a host name or address; leave scheme and port out", c.Endpoint)
+	case !slices.Contains([]string{"aws", "mqtt"}, c.Semantics):
+		return fmt.Errorf("semantics: %q is not aws or mqtt", c.Semantics)
+	case !slices.Contains([]string{"text", "json"}, c.LogFormat):
+		return fmt.Errorf("log-format: %q is not text or json", c.LogFormat)
+	case !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(c.LogLevel)):
+		return fmt.Errorf("log-level: %q is not debug, info, warn or error", c.LogLevel)
+	case c.Inflight < 0 || c.Inflight > 65535:
+		return fmt.Errorf("inflight: %d is not from 1 to 65535", c.Inflight)
+	case c.PlainPolicy != "" && c.MQTTPlain == "":
+		return fmt.Errorf("plain-policy: has no effect without mqtt-plain")
+	}
+	for name, addr := range map[string]string{"http": c.HTTP, "mqtt-plain": c.MQTTPlain} {
+		if addr != "" && !c.AllowInsecure && !loopback(addr) {
+			return fmt.Errorf("%s: %q is reachable from other machines without TLS; use 127.0.0.1, or say allow-insecure if the network protects it", name, addr)
+		}
+	}
+	return nil
+}
+
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// FromEnvironment takes what only the environment can say.
+func (c *Config) FromEnvironment() {
+	c.AdminKeyID = os.Getenv("BERTH_ADMIN_ACCESS_KEY_ID")
+	c.AdminSecret = os.Getenv("BERTH_ADMIN_SECRET_ACCESS_KEY")
+	c.CAPassphrase = os.Getenv("BERTH_CA_PASSPHRASE")
+}
+
+// limits are the limits of the semantics with what was set by hand.
+func (c *Config) limits() session.Limits {
+	l := session.AWS()
+	if c.Semantics == "mqtt" {
+		l = session.Standard()
+	}
+	if c.SessionExpiry != 0 {
+		l.MaxSessionExpiry = c.SessionExpiry
+		l.SessionExpiry = c.SessionExpiry
+	}
+	if c.Inflight != 0 {
+		l.Inflight = c.Inflight
+	}
+	return l
+}

@@ -1,0 +1,277 @@
+// Package server builds berth out of its packages, once, and runs it.
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/berth-iot/berth/internal/accesskey"
+	"github.com/berth-iot/berth/internal/admin"
+	"github.com/berth-iot/berth/internal/authority"
+	"github.com/berth-iot/berth/internal/awsapi"
+	"github.com/berth-iot/berth/internal/awsapi/iot"
+	"github.com/berth-iot/berth/internal/awsapi/iotdata"
+	"github.com/berth-iot/berth/internal/broker"
+	"github.com/berth-iot/berth/internal/ca"
+	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/metrics"
+	"github.com/berth-iot/berth/internal/registry"
+	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/internal/session"
+	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/sigv4"
+)
+
+// Server is a running berth.
+type Server struct {
+	// Ready says where it can be reached.
+	Ready Ready
+
+	cfg      Config
+	log      *slog.Logger
+	db       *store.DB
+	sessions *session.Sessions
+	broker   *broker.Broker
+	https    *http.Server
+	http     *http.Server
+	closers  []net.Listener
+	failed   chan error
+	cancel   context.CancelFunc
+}
+
+// Ready is where a server can be reached, as written to DATA/endpoint.json. Ports are those bound.
+type Ready struct {
+	Endpoint  string `json:"endpoint"`
+	MQTTPort  int    `json:"mqttPort"`
+	HTTPSPort int    `json:"httpsPort"`
+	HTTPPort  int    `json:"httpPort,omitempty"`
+	PlainPort int    `json:"plainPort,omitempty"`
+	Region    string `json:"region"`
+	Account   string `json:"account"`
+}
+
+// Run starts a server, calls ready, and serves until ctx ends; then it shuts down in order.
+func Run(ctx context.Context, cfg Config, log *slog.Logger, ready func(Ready)) error {
+	s, err := Start(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	if ready != nil {
+		ready(s.Ready)
+	}
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-s.failed:
+	}
+	return errors.Join(failure, s.Close())
+}
+
+// Start builds and starts a server: store, registry, router, sessions, faces. It is the
+// architecture in one function.
+func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Server{cfg: cfg, log: log, failed: make(chan error, 8), cancel: cancel}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+
+	if s.db, err = store.Open(ctx, cfg.Data, log); err != nil {
+		return nil, err
+	}
+	certs, err := ca.Open(cfg.Data, ca.Options{Names: cfg.names, Passphrase: []byte(cfg.CAPassphrase), Log: log})
+	if err != nil {
+		return nil, err
+	}
+	keys, err := accesskey.Open(ctx, s.db, cfg.Data, nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err = keys.EnsureAdmin(ctx, cfg.Data, cfg.AdminKeyID, cfg.AdminSecret); err != nil {
+		return nil, err
+	}
+	reg, err := registry.Open(ctx, s.db, registry.Config{Account: cfg.Account, Region: cfg.Region})
+	if err != nil {
+		return nil, err
+	}
+	auth, err := authority.New(reg, cfg.PlainPolicy)
+	if err != nil {
+		return nil, err
+	}
+
+	limits := cfg.limits()
+	denials := denial.NewLog(1000)
+	routes, err := router.New(ctx, limits.Topics, s.db)
+	if err != nil {
+		return nil, err
+	}
+	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	reg.SetLive(live{s.sessions})
+	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
+
+	caller := &callers{registry: reg, keys: keys, broker: s.broker, verifier: sigv4.Verifier{
+		Region: cfg.Region,
+		Skew:   sigv4.DefaultSkew,
+		Secret: func(id string) (string, bool) {
+			k, ok := keys.Lookup(id)
+			return k.Secret, ok && k.Enabled
+		},
+	}}
+	gauges := metrics.New(s.sessions, s.broker, routes, s.db)
+	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
+		iot.Operations(iot.Config{Registry: reg, Authority: certs, Endpoint: cfg.Endpoint}),
+		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Limits: limits, Access: auth}))
+	if err != nil {
+		return nil, err
+	}
+	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Authenticate: caller.authenticate})
+
+	mux := http.NewServeMux()
+	mux.Handle("/", api)
+	mux.HandleFunc("GET /mqtt", caller.webSocket)
+	mux.Handle("/berth/", own)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", s.readyz)
+	if err := s.listen(run, mux, gauges.Handler()); err != nil {
+		return nil, err
+	}
+	go certs.RenewLoop(run)
+	go certs.KeyLoop(run)
+	return s, s.announce()
+}
+
+// names are the names and addresses of this host and of the endpoint, for the server certificate.
+func (c *Config) names() []string { return append(ca.LocalNames(), c.Endpoint) }
+
+// listen opens every listener before it serves any, so that a port in use is found at once.
+func (s *Server) listen(ctx context.Context, mux, metrics http.Handler) error {
+	open := func(name, addr string) (net.Listener, int, error) {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return nil, 0, fmt.Errorf("listen for %s: %w", name, err)
+		}
+		s.closers = append(s.closers, l)
+		return l, l.Addr().(*net.TCPAddr).Port, nil
+	}
+	mqtt, mqttPort, err := open("mqtt", s.cfg.MQTT)
+	if err != nil {
+		return err
+	}
+	https, httpsPort, err := open("https", s.cfg.HTTPS)
+	if err != nil {
+		return err
+	}
+	s.Ready = Ready{Endpoint: s.cfg.Endpoint, MQTTPort: mqttPort, HTTPSPort: httpsPort, Region: s.cfg.Region, Account: s.cfg.Account}
+	errorLog := slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+	newServer := func(h http.Handler) *http.Server {
+		return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second,
+			IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10, ErrorLog: errorLog}
+	}
+	s.https = newServer(mux)
+	s.closers = append(s.closers, s.broker.HTTP())
+	s.serve("mqtt", func() error { return s.broker.ServeTLS(ctx, mqtt, false) })
+	s.serve("https", func() error { return s.broker.ServeTLS(ctx, https, true) })
+	s.serve("https", func() error { return s.https.Serve(s.broker.HTTP()) })
+
+	if s.cfg.HTTP != "" {
+		l, port, err := open("http", s.cfg.HTTP)
+		if err != nil {
+			return err
+		}
+		s.Ready.HTTPPort = port
+		local := http.NewServeMux()
+		local.Handle("/", mux)
+		local.Handle("GET /metrics", metrics)
+		s.http = newServer(local)
+		s.serve("http", func() error { return s.http.Serve(l) })
+	}
+	if s.cfg.MQTTPlain != "" {
+		l, port, err := open("mqtt-plain", s.cfg.MQTTPlain)
+		if err != nil {
+			return err
+		}
+		s.Ready.PlainPort = port
+		s.serve("mqtt-plain", func() error { return s.broker.ServePlain(ctx, l) })
+	}
+	return nil
+}
+
+func (s *Server) serve(name string, serve func() error) {
+	go func() {
+		if err := serve(); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			s.failed <- fmt.Errorf("serve %s: %w", name, err)
+		}
+	}()
+}
+
+// announce writes DATA/endpoint.json for the commands that talk to this server.
+func (s *Server) announce() error {
+	b, err := json.MarshalIndent(s.Ready, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(s.cfg.Data, "endpoint.json")
+	if err := os.WriteFile(path+".new", append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write endpoint.json: %w", err)
+	}
+	return os.Rename(path+".new", path)
+}
+
+// readyz answers 200 when a write reaches the disk.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	if err := s.db.Flush(ctx); err != nil {
+		http.Error(w, "store: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+// shutdownTimeout bounds an orderly shutdown.
+const shutdownTimeout = 20 * time.Second
+
+// Close shuts down in the reverse order of Start: no new connections, then sessions, then the
+// store.
+func (s *Server) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	for _, l := range s.closers {
+		l.Close()
+	}
+	var errs []error
+	if s.sessions != nil {
+		errs = append(errs, s.sessions.Close(ctx))
+	}
+	for _, h := range []*http.Server{s.https, s.http} {
+		if h != nil {
+			errs = append(errs, h.Shutdown(ctx))
+		}
+	}
+	s.cancel()
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// live tells sessions what the registry changed.
+type live struct{ sessions *session.Sessions }
+
+func (l live) PrincipalsChanged(ids []string) { l.sessions.Reauthorize(context.Background(), ids) }
