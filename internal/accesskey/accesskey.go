@@ -1,0 +1,323 @@
+// Package accesskey keeps the key pairs with which callers sign their requests (AWS Signature
+// Version 4).
+//
+// An identifier is `AKIA` and 16 characters, a secret 40, as AWS's are, so that every SDK takes
+// them. Verifying a signature needs the secret itself; it lies in the store sealed with AES-256-GCM
+// under the key in `secrets.key` (mode 0600), so that a copy of the database alone signs nothing.
+package accesskey
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/berth-iot/berth/internal/store"
+)
+
+// Roles of a key.
+const (
+	Admin    = "admin"
+	ReadOnly = "read-only"
+)
+
+// What can be wrong; errors of this package match one of these or come from the store.
+var (
+	ErrNotFound = errors.New("access key not found")
+	ErrInvalid  = errors.New("invalid access key")
+	ErrExists   = errors.New("access key already exists")
+)
+
+// Key is an access key. The secret is known to Create's caller and to Lookup's.
+type Key struct {
+	ID, Secret string
+	Role       string // Admin or ReadOnly
+	Enabled    bool
+	Created    time.Time
+	LastUsed   time.Time // zero if never; kept to the minute or so
+}
+
+// String leaves the secret out, so that a key may be logged.
+func (k Key) String() string { return k.ID + " (" + k.Role + ")" }
+
+// Keys are the access keys of one data folder. All methods may be called concurrently.
+type Keys struct {
+	db   *store.DB
+	aead cipher.AEAD
+	now  func() time.Time
+
+	mu    sync.RWMutex
+	cache map[string]*entry // every key: there are few
+}
+
+type entry struct {
+	Key
+	used  atomic.Int64 // milliseconds since 1970
+	saved atomic.Int64 // of used, as in the store
+}
+
+var schema = []string{`CREATE TABLE access_key (
+	id TEXT PRIMARY KEY, secret BLOB NOT NULL, role TEXT NOT NULL, enabled BIGINT NOT NULL, created BIGINT NOT NULL, last_used BIGINT NOT NULL
+)`}
+
+// Open loads the keys; dir holds secrets.key, which is made on first use. now may be nil.
+func Open(ctx context.Context, db *store.DB, dir string, now func() time.Time) (*Keys, error) {
+	if now == nil {
+		now = time.Now
+	}
+	if err := db.Migrate(ctx, "accesskey", schema); err != nil {
+		return nil, err
+	}
+	k := &Keys{db: db, now: now, cache: make(map[string]*entry)}
+	var n int
+	if err := db.QueryRow(ctx, `SELECT count(*) FROM access_key`, nil, &n); err != nil {
+		return nil, fmt.Errorf("open access keys: %w", err)
+	}
+	key, err := sealingKey(filepath.Join(dir, "secrets.key"), n == 0)
+	if err != nil {
+		return nil, fmt.Errorf("open access keys: %w", err)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("open access keys: %w", err)
+	}
+	if k.aead, err = cipher.NewGCM(block); err != nil {
+		return nil, fmt.Errorf("open access keys: %w", err)
+	}
+	err = db.Query(ctx, `SELECT id, secret, role, enabled, created, last_used FROM access_key`, nil, func(row store.Row) error {
+		var e entry
+		var sealed []byte
+		var enabled, created, used int64
+		if err := row.Scan(&e.ID, &sealed, &e.Role, &enabled, &created, &used); err != nil {
+			return err
+		}
+		secret, err := k.unseal(e.ID, sealed)
+		if err != nil {
+			return fmt.Errorf("access key %s: %w", e.ID, err)
+		}
+		e.Secret, e.Enabled, e.Created = secret, enabled != 0, time.UnixMilli(created).UTC()
+		e.used.Store(used)
+		e.saved.Store(used)
+		k.cache[e.ID] = &e
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open access keys: %w", err)
+	}
+	return k, nil
+}
+
+// sealingKey reads 32 bytes in hexadecimal, or makes them where nothing depends on old ones.
+func sealingKey(path string, mayMake bool) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && mayMake {
+		key := make([]byte, 32)
+		rand.Read(key)
+		return key, writeNew(path, []byte(hex.EncodeToString(key)+"\n"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != 32 {
+		return nil, fmt.Errorf("%s does not hold 64 hexadecimal digits", path)
+	}
+	return key, nil
+}
+
+// writeNew writes a private file as a whole, on disk before it counts.
+func writeNew(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+func (k *Keys) seal(id, secret string) []byte {
+	nonce := make([]byte, k.aead.NonceSize())
+	rand.Read(nonce)
+	return k.aead.Seal(nonce, nonce, []byte(secret), []byte(id))
+}
+
+func (k *Keys) unseal(id string, sealed []byte) (string, error) {
+	n := k.aead.NonceSize()
+	if len(sealed) < n {
+		return "", errors.New("sealed secret is cut short")
+	}
+	secret, err := k.aead.Open(nil, sealed[:n], sealed[n:], []byte(id))
+	if err != nil {
+		return "", errors.New("secrets.key does not open its secret")
+	}
+	return string(secret), nil
+}
+
+var (
+	idPattern     = regexp.MustCompile(`^\w{16,128}$`)
+	secretPattern = regexp.MustCompile(`^[!-~]{8,128}$`)
+)
+
+func newID() string {
+	var b [10]byte
+	rand.Read(b[:])
+	return "AKIA" + base32.StdEncoding.EncodeToString(b[:])
+}
+
+func newSecret() string {
+	var b [30]byte
+	rand.Read(b[:])
+	return base64.StdEncoding.EncodeToString(b[:])
+}
+
+// Create makes a key of a role. ErrInvalid for an unknown role.
+func (k *Keys) Create(ctx context.Context, role string) (Key, error) {
+	return k.Add(ctx, newID(), newSecret(), role)
+}
+
+// Add stores a key pair that was chosen elsewhere: an identifier of 16 to 128 letters, digits and
+// underscores and a secret of 8 to 128 visible ASCII characters. ErrInvalid, ErrExists.
+func (k *Keys) Add(ctx context.Context, id, secret, role string) (Key, error) {
+	if role != Admin && role != ReadOnly {
+		return Key{}, fmt.Errorf("%w: role %q is neither %s nor %s", ErrInvalid, role, Admin, ReadOnly)
+	}
+	if !idPattern.MatchString(id) {
+		return Key{}, fmt.Errorf("%w: an identifier has 16 to 128 letters, digits and underscores", ErrInvalid)
+	}
+	if !secretPattern.MatchString(secret) {
+		return Key{}, fmt.Errorf("%w: a secret has 8 to 128 visible ASCII characters", ErrInvalid)
+	}
+	e := &entry{Key: Key{ID: id, Secret: secret, Role: role, Enabled: true, Created: k.now().UTC().Truncate(time.Millisecond)}}
+	err := k.db.Write(ctx, func(tx *store.Tx) error {
+		n, err := tx.Exec(`INSERT INTO access_key (id, secret, role, enabled, created, last_used) VALUES (?, ?, ?, 1, ?, 0) ON CONFLICT (id) DO NOTHING`,
+			id, k.seal(id, secret), role, e.Created.UnixMilli())
+		if err == nil && n == 0 {
+			return fmt.Errorf("create access key %s: %w", id, ErrExists)
+		}
+		return err
+	})
+	if err != nil {
+		return Key{}, err
+	}
+	k.mu.Lock()
+	k.cache[id] = e
+	k.mu.Unlock()
+	return e.Key, nil
+}
+
+// List returns all keys without their secrets, oldest first.
+func (k *Keys) List(ctx context.Context) ([]Key, error) {
+	var keys []Key
+	err := k.db.Query(ctx, `SELECT id FROM access_key ORDER BY created, id`, nil, func(row store.Row) error {
+		var id string
+		if err := row.Scan(&id); err != nil {
+			return err
+		}
+		k.mu.RLock()
+		e := k.cache[id]
+		k.mu.RUnlock()
+		if e == nil {
+			return nil
+		}
+		key := e.Key
+		key.Secret = ""
+		if used := e.used.Load(); used != 0 {
+			key.LastUsed = time.UnixMilli(used).UTC()
+		}
+		keys = append(keys, key)
+		return nil
+	})
+	return keys, err
+}
+
+// SetEnabled disables a key or enables it again. ErrNotFound.
+func (k *Keys) SetEnabled(ctx context.Context, id string, enabled bool) error {
+	value := 0
+	if enabled {
+		value = 1
+	}
+	return k.change(ctx, id, `UPDATE access_key SET enabled = ? WHERE id = ?`, []any{value, id}, func() {
+		old := k.cache[id]
+		e := &entry{Key: old.Key}
+		e.Enabled = enabled
+		e.used.Store(old.used.Load())
+		e.saved.Store(old.saved.Load())
+		k.cache[id] = e
+	})
+}
+
+// Delete removes a key. ErrNotFound.
+func (k *Keys) Delete(ctx context.Context, id string) error {
+	return k.change(ctx, id, `DELETE FROM access_key WHERE id = ?`, []any{id}, func() { delete(k.cache, id) })
+}
+
+func (k *Keys) change(ctx context.Context, id, query string, args []any, apply func()) error {
+	err := k.db.Write(ctx, func(tx *store.Tx) error {
+		n, err := tx.Exec(query, args...)
+		if err == nil && n == 0 {
+			return fmt.Errorf("access key %s: %w", id, ErrNotFound)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cache[id] != nil {
+		apply()
+	}
+	return nil
+}
+
+// usedEvery is how often the time of last use reaches the store at most.
+const usedEvery = int64(time.Minute / time.Millisecond)
+
+// Lookup returns an enabled key with its secret, from memory.
+func (k *Keys) Lookup(id string) (Key, bool) {
+	k.mu.RLock()
+	e := k.cache[id]
+	k.mu.RUnlock()
+	if e == nil || !e.Enabled {
+		return Key{}, false
+	}
+	return e.Key, true
+}
+
+// Used notes that a request signed with the key was accepted.
+func (k *Keys) Used(id string) {
+	k.mu.RLock()
+	e := k.cache[id]
+	k.mu.RUnlock()
+	if e == nil {
+		return
+	}
+	now := k.now().UnixMilli()
+	e.used.Store(now)
+	if saved := e.saved.Load(); now-saved >= usedEvery && e.saved.CompareAndSwap(saved, now) {
+		k.db.Submit(func(tx *store.Tx) error {
+			_, err := tx.Exec(`UPDATE access_key SET last_used = ? WHERE id = ?`, now, id)
+			return err
+		}, func(error) {}) // losing a time of last use costs nothing
+	}
+}
