@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/berth-iot/berth/internal/server"
+)
+
+// serverFlags are the settings of the server as flags. load, to be called after parsing, completes
+// cfg: flags beat the environment, which beats the file, which beats the defaults.
+func serverFlags(cfg *server.Config) (f *pflag.FlagSet, load func() error) {
+	f = pflag.NewFlagSet("server", pflag.ContinueOnError)
+	*cfg = server.Defaults()
+	f.StringVar(&cfg.Data, "data", cfg.Data, "directory of the database, the certificate authority and the keys")
+	f.StringVar(&cfg.MQTT, "mqtt", cfg.MQTT, "address of MQTT over mutual TLS")
+	f.StringVar(&cfg.HTTPS, "https", cfg.HTTPS, "address of HTTPS: REST, publish, WebSocket")
+	f.StringVar(&cfg.HTTP, "http", cfg.HTTP, "address of plain HTTP with /metrics, for this machine; empty for none")
+	f.StringVar(&cfg.Endpoint, "endpoint", cfg.Endpoint, "host name or address that devices use; it goes into certificates and DescribeEndpoint")
+	f.StringVar(&cfg.Region, "region", cfg.Region, "region in ARNs and signatures")
+	f.StringVar(&cfg.Account, "account", cfg.Account, "account number in ARNs, 12 digits")
+	f.StringVar(&cfg.Semantics, "semantics", cfg.Semantics, "aws: the limits and rules of AWS IoT; mqtt: those of the MQTT standard")
+	f.StringVar(&cfg.MQTTPlain, "mqtt-plain", cfg.MQTTPlain, "address of MQTT without TLS, such as 127.0.0.1:1883; empty for none")
+	f.StringVar(&cfg.PlainPolicy, "plain-policy", cfg.PlainPolicy, "policy that says what clients of --mqtt-plain may do; until it exists they may do nothing")
+	f.BoolVar(&cfg.AllowInsecure, "allow-insecure", cfg.AllowInsecure, "let listeners without TLS be reached from other machines")
+	f.DurationVar(&cfg.SessionExpiry, "session-expiry", cfg.SessionExpiry, "longest life of a persistent session without connection; 0 for that of the semantics (aws: 1h)")
+	f.IntVar(&cfg.Inflight, "inflight", cfg.Inflight, "unacknowledged QoS 1 messages in each direction; 0 for 100")
+	f.StringVar(&cfg.LogFormat, "log-format", cfg.LogFormat, "text or json")
+	f.StringVar(&cfg.LogLevel, "log-level", cfg.LogLevel, "debug, info, warn or error")
+	file := f.String("config", "", "YAML file with the names of these flags as keys")
+	return f, func() error { return loadConfig(f, cfg, *file) }
+}
+
+// environment is the name of a flag's variable.
+func environment(flag string) string {
+	return "BERTH_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+func loadConfig(f *pflag.FlagSet, cfg *server.Config, path string) error {
+	given := make(map[*pflag.Flag]string)
+	f.Visit(func(fl *pflag.Flag) { given[fl] = fl.Value.String() })
+	if path == "" {
+		path = os.Getenv(environment("config"))
+	}
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("config: %w", err)
+		}
+		*cfg = server.Defaults()
+		dec := yaml.NewDecoder(bytes.NewReader(b))
+		dec.KnownFields(true)
+		if err := dec.Decode(cfg); err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("config %s: %w", path, err)
+		}
+	}
+	cfg.FromEnvironment()
+	var errs []error
+	f.VisitAll(func(fl *pflag.Flag) {
+		if fl.Name == "config" {
+			return
+		}
+		value, ok := given[fl]
+		if !ok {
+			if value, ok = os.LookupEnv(environment(fl.Name)); !ok {
+				return
+			}
+		}
+		if err := fl.Value.Set(value); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", environment(fl.Name), err))
+		}
+	})
+	return errors.Join(errs...)
+}
