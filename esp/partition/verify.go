@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 // Verify checks a table by the rules of ESP-IDF: alignment, unique names, no
@@ -121,7 +122,7 @@ func rows(list []Partition, opt Options) string {
 		if i > 0 {
 			s += " and "
 		}
-		s += p.row(opt)
+		s += strconv.Quote(p.row(opt))
 	}
 	return s
 }
@@ -161,7 +162,7 @@ func (t Table) checkOTAData(opt Options) error {
 		case len(found) > 1:
 			return errorf("Found multiple %s partitions. Only one partition can be defined with type=\"data\"(1) and %s: %s", kind.name, kind.what, rows(found, opt))
 		case len(found) == 1 && found[0].Size != otaDataSize:
-			return errorf("%s partition must have size = 0x2000: %s", kind.name, found[0].row(opt))
+			return errorf("%s partition must have size = 0x2000: %s", kind.name, rows(found, opt))
 		}
 	}
 	return nil
