@@ -40,7 +40,6 @@ func (t Table) CSV(opt Options) []byte {
 }
 
 func (p Partition) row(opt Options) string {
-	subtype, _ := nameOf(int(p.Subtype), subtypeNames(p.Type, opt.ExtraSubtypes))
 	size := fmt.Sprintf("0x%x", p.Size)
 	switch {
 	case p.Size%(1<<20) == 0:
@@ -48,7 +47,7 @@ func (p Partition) row(opt Options) string {
 	case p.Size%(1<<10) == 0:
 		size = fmt.Sprintf("%dK", p.Size>>10)
 	}
-	return fmt.Sprintf("%s,%v,%s,0x%x,%s,%v", p.Name, p.Type, subtype, p.Offset, size, p.Flags)
+	return fmt.Sprintf("%s,%v,%s,0x%x,%s,%v", p.Name, p.Type, p.SubtypeName(opt), p.Offset, size, p.Flags)
 }
 
 // ParseCSV reads a table in the grammar of ESP-IDF: a line a partition, with

@@ -206,9 +206,10 @@ func (t Type) String() string {
 	return name
 }
 
-// SubtypeName returns the name of a subtype of t, or its number in decimal.
-func (t Type) SubtypeName(s Subtype) string {
-	name, _ := nameOf(int(s), subtypeNames(t, nil))
+// SubtypeName returns the name of the partition's subtype, the project's own
+// in opt included, or its number in decimal.
+func (p Partition) SubtypeName(opt Options) string {
+	name, _ := nameOf(int(p.Subtype), subtypeNames(p.Type, opt.ExtraSubtypes))
 	return name
 }
 

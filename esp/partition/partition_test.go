@@ -282,7 +282,7 @@ func TestLookup(t *testing.T) {
 	if size := table.FlashSize(); size != 0x320000 {
 		t.Errorf("flash size 0x%x", size)
 	}
-	if Data.SubtypeName(DataNVS) != "nvs" || Type(64).String() != "64" || Type(64).SubtypeName(7) != "7" {
+	if (Partition{Type: Data, Subtype: DataNVS}).SubtypeName(Options{}) != "nvs" || Type(64).String() != "64" || (Partition{Type: 64, Subtype: 7}).SubtypeName(Options{}) != "7" {
 		t.Error("names")
 	}
 }
