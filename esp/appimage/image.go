@@ -133,6 +133,9 @@ func Decode(b []byte) (*Image, error) {
 		segment := Segment{Address: binary.LittleEndian.Uint32(b[at:]), Offset: at + segmentHeader}
 		at += segmentHeader
 		if uint64(length) > uint64(len(b)-at) {
+			if i == 0 && forESP8266(b) {
+				return nil, fmt.Errorf("%w: it is for an ESP8266", ErrNotImage)
+			}
 			return nil, fmt.Errorf("%w: segment %d of %d has %d bytes, only %d are left", ErrTruncated, i+1, count, length, len(b)-at)
 		}
 		segment.Data = b[at : at+int(length) : at+int(length)]
@@ -171,6 +174,24 @@ func notImage(b []byte) error {
 		return fmt.Errorf("%w: it is an ELF file; take the .bin next to it", ErrNotImage)
 	}
 	return fmt.Errorf("%w: begins with 0x%02x, not 0xe9: another kind of file, or encrypted", ErrNotImage, b[0])
+}
+
+// forESP8266 tells whether b makes sense as an image for that chip, whose
+// header is shorter by 16 bytes.
+func forESP8266(b []byte) bool {
+	at := 8
+	for range b[1] {
+		if len(b)-at < segmentHeader {
+			return false
+		}
+		length := binary.LittleEndian.Uint32(b[at+4:])
+		at += segmentHeader
+		if uint64(length) > uint64(len(b)-at) {
+			return false
+		}
+		at += int(length)
+	}
+	return true
 }
 
 func decodeHeader(b []byte) Header {

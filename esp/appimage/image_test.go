@@ -108,6 +108,7 @@ func TestErrors(t *testing.T) {
 		{"erased", []byte{0xFF, 0xFF}, ErrNotImage, "erased flash"},
 		{"ELF", []byte("\x7fELF"), ErrNotImage, "take the .bin"},
 		{"other", []byte("PK"), ErrNotImage, "0x50"},
+		{"ESP8266", append([]byte{0xE9, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 32, 0, 0, 0}, bytes.Repeat([]byte{0xAA}, 48)...), ErrNotImage, "ESP8266"},
 		{"header", good[:20], ErrTruncated, "20 bytes"},
 		{"no segments", change(1, 0), ErrNotImage, "0 segments"},
 		{"many segments", change(1, 17), ErrNotImage, "17 segments"},
@@ -258,15 +259,21 @@ func TestSignatures(t *testing.T) {
 			}
 		})
 	}
-	t.Run("ECDSA-P192", func(t *testing.T) {
+	t.Run("bad point", func(t *testing.T) {
 		t.Parallel()
 		digest := sha256.Sum256(image)
-		m, err := Decode(append(bytes.Clone(image), finish(append(append([]byte{0xE7, 3, 0, 0}, digest[:]...), 1))...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := m.Verify(); err == nil || !strings.Contains(err.Error(), "ECDSA-P192 key cannot be read") {
-			t.Errorf("Verify says %v", err)
+		for curve, name := range []string{1: "ECDSA-P192", 2: "ECDSA-P256", 3: "ECDSA curve 3"} {
+			if curve == 0 {
+				continue
+			}
+			block := append(append([]byte{0xE7, 3, 0, 0}, digest[:]...), byte(curve), 1)
+			m, err := Decode(append(bytes.Clone(image), finish(block)...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Verify(); err == nil || !strings.Contains(err.Error(), name+" key cannot be read") {
+				t.Errorf("Verify says %v", err)
+			}
 		}
 	})
 }

@@ -33,8 +33,8 @@ const (
 type Signature struct {
 	// Scheme is "RSA-3072", "ECDSA-P192", "ECDSA-P256" or "ECDSA-P384".
 	Scheme string
-	// PublicKey is the *rsa.PublicKey or *ecdsa.PublicKey in the block, nil
-	// for a curve that Go does not have.
+	// PublicKey is the *rsa.PublicKey or *ecdsa.PublicKey in the block, nil if
+	// it cannot be read.
 	PublicKey crypto.PublicKey
 	// KeyDigest is the SHA-256 of the public key as eFuses hold it.
 	KeyDigest [sha256.Size]byte
@@ -125,9 +125,8 @@ func (s *Signature) readECDSA(block []byte, curve elliptic.Curve, size int) func
 	signature := block[4+size+len(key):]
 	switch {
 	case key[0] == 1 && size == 32:
-		// Go has no P-192.
 		s.Scheme = "ECDSA-P192"
-		return nil
+		return s.readP192(key[1:], signature)
 	case key[0] == 2 && size == 32:
 		s.Scheme = "ECDSA-P256"
 	case key[0] == 3 && size == 48:
@@ -142,6 +141,36 @@ func (s *Signature) readECDSA(block []byte, curve elliptic.Curve, size int) func
 	if err != nil {
 		return nil
 	}
+	s.PublicKey = public
+	return func() bool {
+		r := new(big.Int).SetBytes(number(signature[:size]))
+		v := new(big.Int).SetBytes(number(signature[size : 2*size]))
+		return ecdsa.Verify(public, s.ImageDigest, r, v)
+	}
+}
+
+// readP192 reads a key on the curve that only these chips still use. Go has no
+// code of its own for it; the generic one does for public values.
+func (s *Signature) readP192(point, signature []byte) func() bool {
+	const size = 24
+	hex := func(digits string) *big.Int {
+		v, _ := new(big.Int).SetString(digits, 16)
+		return v
+	}
+	curve := &elliptic.CurveParams{ // FIPS 186-4, D.1.2.1
+		Name: "P-192", BitSize: 192,
+		P:  hex("fffffffffffffffffffffffffffffffeffffffffffffffff"),
+		N:  hex("ffffffffffffffffffffffff99def836146bc9b1b4d22831"),
+		B:  hex("64210519e59c80e70fa7e9ab72243049feb8deecc146b9b1"),
+		Gx: hex("188da80eb03090f67cbf20eb43a18800f4ff0afd82ff1012"),
+		Gy: hex("07192b95ffc8da78631011ed6b24cdd573f977a11e794811"),
+	}
+	x := new(big.Int).SetBytes(number(point[:size]))
+	y := new(big.Int).SetBytes(number(point[size : 2*size]))
+	if !curve.IsOnCurve(x, y) {
+		return nil
+	}
+	public := &ecdsa.PublicKey{Curve: curve, X: x, Y: y}
 	s.PublicKey = public
 	return func() bool {
 		r := new(big.Int).SetBytes(number(signature[:size]))
