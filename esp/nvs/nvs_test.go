@@ -12,10 +12,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
-
-	"reflect"
 )
 
 type vector struct {

@@ -28,7 +28,7 @@ type Page struct {
 	Seq     uint32  // sequence number: pages are in use in this order
 	Version Version // 0 for an empty page
 	// Written, Erased and Empty count entries; they make up EntriesPerPage
-	// unless the bitmap is damaged.
+	// unless header or bitmap are damaged.
 	Written, Erased, Empty int
 	// Records are the written entries, and the erased ones that can still be
 	// made out, in order.
@@ -100,8 +100,11 @@ func Read(image []byte, keys *Keys) (*Image, error) {
 				good++
 				r.readPage(p, &found)
 			}
-		} else if bytes.Count(p, []byte{0xFF}) != PageSize {
-			r.problem("page at 0x%x: empty by its header, but not erased", offset)
+		} else {
+			found.Empty = EntriesPerPage
+			if bytes.Count(p, []byte{0xFF}) != PageSize {
+				r.problem("page at 0x%x: empty by its header, but not erased", offset)
+			}
 		}
 		r.out.Pages = append(r.out.Pages, found)
 	}
