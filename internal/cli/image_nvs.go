@@ -87,7 +87,7 @@ the current folder, then in that of the CSV. With --keys the image is encrypted.
 		panic(err) // the flag is defined one line above
 	}
 	cmd.Flags().StringVar(&keyFile, "keys", "", "key file to encrypt with, as from berth image nvs keys")
-	cmd.Flags().IntVar(&version, "page-version", 2, "version of the pages: 2, or 1 for ESP-IDF before 3.2")
+	cmd.Flags().IntVar(&version, "version", 2, "version of the pages, as the generator counts them: 2, or 1 for ESP-IDF before 3.2")
 	return cmd
 }
 

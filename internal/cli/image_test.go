@@ -242,6 +242,10 @@ func TestImageNVS(t *testing.T) {
 		t.Error("derived keys differ from the tool's")
 	}
 
+	mustRunImage(t, "nvs", "create", "--size", "0x3000", "--version", "1", "../../esp/nvs/testdata/d13-version1/in.csv", out)
+	if !bytes.Equal(readFile(t, out), readFile(t, "../../esp/nvs/testdata/d13-version1/expected.bin")) {
+		t.Error("version 1 image differs from the tool's")
+	}
 	_, stderr, err := runImage(t, "nvs", "create", "--size", "0x1000", two, out)
 	if err != nil || !strings.Contains(stderr, "must be flagged as \"readonly\"") {
 		t.Errorf("read-only image: %q, %v", stderr, err)
