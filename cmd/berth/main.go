@@ -1,0 +1,10 @@
+// Command berth is your own AWS IoT Core for ESP32 fleets.
+package main
+
+import (
+	"os"
+
+	"github.com/berth-iot/berth/internal/cli"
+)
+
+func main() { os.Exit(cli.Run(os.Args[1:], os.Stdout, os.Stderr)) }
