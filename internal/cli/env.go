@@ -1,15 +1,10 @@
 package cli
 
 import (
-	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,18 +14,21 @@ import (
 
 func envCommand() *cobra.Command {
 	data := server.Defaults().Data
+	if v, ok := os.LookupEnv(environment("data")); ok {
+		data = v
+	}
 	cmd := &cobra.Command{
 		Use:   "env",
 		Short: "Print export lines that point the AWS CLI and SDKs at this berth",
 		Example: `  eval "$(berth env)"
   aws iot list-things`,
-		Args: cobra.NoArgs,
+		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			vars, err := environmentOf(data)
+			vars, err := environmentOf(cmd, data)
 			if err != nil {
 				return err
 			}
-			if format, _ := cmd.Flags().GetString("output"); format == "json" {
+			if wantsJSON(cmd) {
 				m := make(map[string]string, len(vars))
 				for _, v := range vars {
 					m[v[0]] = v[1]
@@ -43,27 +41,17 @@ func envCommand() *cobra.Command {
 			return nil
 		},
 	}
-	if v, ok := os.LookupEnv(environment("data")); ok {
-		data = v
-	}
-	cmd.Flags().StringVar(&data, "data", data, "directory of the berth to talk to")
+	cmd.Flags().StringVar(&data, "data", data, "data folder of the berth to talk to")
 	return cmd
 }
 
-// environmentOf reads what a server left in its data directory.
-func environmentOf(data string) ([][2]string, error) {
-	b, err := os.ReadFile(filepath.Join(data, "endpoint.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no berth has run in %q: start it with `berth serve --data %s`, or name its directory with --data", data, data)
-	}
+// environmentOf lists what the AWS CLI and SDKs read.
+func environmentOf(cmd *cobra.Command, data string) ([][2]string, error) {
+	s, err := fromData(cmd.Context(), data)
 	if err != nil {
 		return nil, err
 	}
-	var r server.Ready
-	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("read endpoint.json: %w", err)
-	}
-	id, secret, err := adminCredentials(data)
+	cred, err := s.cfg.Credentials.Retrieve(cmd.Context())
 	if err != nil {
 		return nil, err
 	}
@@ -71,39 +59,15 @@ func environmentOf(data string) ([][2]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	url := "https://" + net.JoinHostPort(r.Endpoint, strconv.Itoa(r.HTTPSPort))
 	return [][2]string{
-		{"AWS_ENDPOINT_URL_IOT", url},
-		{"AWS_ENDPOINT_URL_IOT_DATA_PLANE", url},
-		{"AWS_ENDPOINT_URL_IOT_JOBS_DATA_PLANE", url},
-		{"AWS_ACCESS_KEY_ID", id},
-		{"AWS_SECRET_ACCESS_KEY", secret},
+		{"AWS_ENDPOINT_URL_IOT", s.base},
+		{"AWS_ENDPOINT_URL_IOT_DATA_PLANE", s.base},
+		{"AWS_ENDPOINT_URL_IOT_JOBS_DATA_PLANE", s.base},
+		{"AWS_ACCESS_KEY_ID", cred.AccessKeyID},
+		{"AWS_SECRET_ACCESS_KEY", cred.SecretAccessKey},
 		{"AWS_SESSION_TOKEN", ""},
-		{"AWS_REGION", r.Region},
-		{"AWS_DEFAULT_REGION", r.Region},
+		{"AWS_REGION", s.cfg.Region},
+		{"AWS_DEFAULT_REGION", s.cfg.Region},
 		{"AWS_CA_BUNDLE", ca},
 	}, nil
-}
-
-// adminCredentials reads DATA/admin-credentials.
-func adminCredentials(data string) (id, secret string, err error) {
-	f, err := os.Open(filepath.Join(data, "admin-credentials"))
-	if err != nil {
-		return "", "", err
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		name, value, _ := strings.Cut(lines.Text(), "=")
-		value = strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(value, "'"), "'"), `'\''`, "'")
-		switch name {
-		case "AWS_ACCESS_KEY_ID":
-			id = value
-		case "AWS_SECRET_ACCESS_KEY":
-			secret = value
-		}
-	}
-	if id == "" || secret == "" {
-		return "", "", fmt.Errorf("%s/admin-credentials holds no access key", data)
-	}
-	return id, secret, nil
 }

@@ -43,7 +43,7 @@ func mustRunImage(t *testing.T, args ...string) string {
 	return out
 }
 
-func writeFile(t *testing.T, name string, content []byte) string {
+func putFile(t *testing.T, name string, content []byte) string {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)
@@ -132,17 +132,17 @@ func TestImageSPIFFSErrors(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	in := filepath.Join(dir, "in")
-	file := writeFile(t, filepath.Join(in, "a.txt"), make([]byte, 5000))
+	file := putFile(t, filepath.Join(in, "a.txt"), make([]byte, 5000))
 	out := filepath.Join(dir, "out.bin")
 	evil, err := spiffs.Build(spiffs.DefaultConfig(), 8192, []spiffs.File{{Name: "/../evil", Data: []byte("x")}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	escape := writeFile(t, filepath.Join(dir, "evil.bin"), evil)
+	escape := putFile(t, filepath.Join(dir, "evil.bin"), evil)
 	damaged := bytes.Clone(evil)
 	damaged[2*256+4] = 0 // its data page deleted
-	broken := writeFile(t, filepath.Join(dir, "broken.bin"), damaged)
-	erased := writeFile(t, filepath.Join(dir, "erased.bin"), bytes.Repeat([]byte{0xFF}, 8192))
+	broken := putFile(t, filepath.Join(dir, "broken.bin"), damaged)
+	erased := putFile(t, filepath.Join(dir, "erased.bin"), bytes.Repeat([]byte{0xFF}, 8192))
 	tests := []struct {
 		name string
 		args []string
@@ -188,9 +188,9 @@ func TestImageSPIFFSErrors(t *testing.T) {
 func TestImageNVS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "cert.pem"), []byte("-----BEGIN"))
-	one := writeFile(t, filepath.Join(dir, "one.csv"), []byte("key,type,encoding,value\ncerts,namespace,,\ndevice,file,binary,cert.pem\nu,data,u64,18446744073709551615\n"))
-	two := writeFile(t, filepath.Join(dir, "two.csv"), []byte("key,type,encoding,value\nwifi,namespace,,\nssid,data,string,a\tb\n"))
+	putFile(t, filepath.Join(dir, "cert.pem"), []byte("-----BEGIN"))
+	one := putFile(t, filepath.Join(dir, "one.csv"), []byte("key,type,encoding,value\ncerts,namespace,,\ndevice,file,binary,cert.pem\nu,data,u64,18446744073709551615\n"))
+	two := putFile(t, filepath.Join(dir, "two.csv"), []byte("key,type,encoding,value\nwifi,namespace,,\nssid,data,string,a\tb\n"))
 	out, keys := filepath.Join(dir, "nvs.bin"), filepath.Join(dir, "keys.bin")
 
 	mustRunImage(t, "nvs", "create", "--size", "0x6000", one, two, out)
@@ -255,8 +255,8 @@ func TestImageNVS(t *testing.T) {
 func TestImageNVSErrors(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	csv := writeFile(t, filepath.Join(dir, "in.csv"), []byte("key,type,encoding,value\nn,namespace,,\na,data,u8,256\n"))
-	text := writeFile(t, filepath.Join(dir, "text"), []byte("hello"))
+	csv := putFile(t, filepath.Join(dir, "in.csv"), []byte("key,type,encoding,value\nn,namespace,,\na,data,u8,256\n"))
+	text := putFile(t, filepath.Join(dir, "text"), []byte("hello"))
 	keys, err := nvs.GenerateKeys()
 	if err != nil {
 		t.Fatal(err)
@@ -265,7 +265,7 @@ func TestImageNVSErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image := writeFile(t, filepath.Join(dir, "sealed.bin"), sealed)
+	image := putFile(t, filepath.Join(dir, "sealed.bin"), sealed)
 	out := filepath.Join(dir, "out.bin")
 	for _, test := range []struct {
 		name string
@@ -318,7 +318,7 @@ func TestImagePartitions(t *testing.T) {
 	if want := (imagePartition{"sec", "data", "spiffs", 0x116000, 0x10000, "encrypted:readonly"}); len(list) != 5 || list[4] != want {
 		t.Errorf("show: %+v", list)
 	}
-	table := writeFile(t, filepath.Join(t.TempDir(), "t.csv"), []byte("boot,bootloader,primary,,\nown,data,config,,4K\n"))
+	table := putFile(t, filepath.Join(t.TempDir(), "t.csv"), []byte("boot,bootloader,primary,,\nown,data,config,,4K\n"))
 	got := mustRunImage(t, "partitions", "show", "--primary-bootloader-offset", "0x1000", "--extra-partition-subtypes", "data, config, 0x41", table)
 	if !strings.Contains(got, "own   data        config   0x9000  0x1000") {
 		t.Errorf("show:\n%s", got)
@@ -367,7 +367,7 @@ func TestImageApp(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	good := writeFile(t, filepath.Join(dir, "good.bin"), b)
+	good := putFile(t, filepath.Join(dir, "good.bin"), b)
 	table := mustRunImage(t, "app", "info", good)
 	for _, s := range []string{"ESP32-C3", "v0.3 to v1.99", "thermostat", "1.2.3", "dio, 40m, 4 MiB", "0x3c000020, 256 bytes at 0x20"} {
 		if !strings.Contains(table, s) {
@@ -382,11 +382,11 @@ func TestImageApp(t *testing.T) {
 		t.Errorf("info %+v", info)
 	}
 	b[100] ^= 1
-	out, _, err := runImage(t, "app", "info", writeFile(t, filepath.Join(dir, "bad.bin"), b))
+	out, _, err := runImage(t, "app", "info", putFile(t, filepath.Join(dir, "bad.bin"), b))
 	if err == nil || !strings.Contains(err.Error(), "checksum is 0x") || !strings.Contains(out, "ESP32-C3") {
 		t.Errorf("corrupt image: %v, %s", err, out)
 	}
-	if _, _, err := runImage(t, "app", "info", writeFile(t, filepath.Join(dir, "cut.bin"), b[:120])); err == nil || !strings.Contains(err.Error(), "truncated app image") {
+	if _, _, err := runImage(t, "app", "info", putFile(t, filepath.Join(dir, "cut.bin"), b[:120])); err == nil || !strings.Contains(err.Error(), "truncated app image") {
 		t.Errorf("truncated image: %v", err)
 	}
 	if _, _, err := runImage(t, "app", "info", "image.go"); err == nil || !strings.Contains(err.Error(), "not an ESP32 app image") {
@@ -397,9 +397,9 @@ func TestImageApp(t *testing.T) {
 func TestImageSecureCert(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cert := writeFile(t, filepath.Join(dir, "cert.pem"), []byte("-----BEGIN CERTIFICATE-----\nAA==\n"))
-	key := writeFile(t, filepath.Join(dir, "key.pem"), []byte("-----BEGIN PRIVATE KEY-----\nsecret\n"))
-	iv := writeFile(t, filepath.Join(dir, "iv"), make([]byte, 16))
+	cert := putFile(t, filepath.Join(dir, "cert.pem"), []byte("-----BEGIN CERTIFICATE-----\nAA==\n"))
+	key := putFile(t, filepath.Join(dir, "key.pem"), []byte("-----BEGIN PRIVATE KEY-----\nsecret\n"))
+	iv := putFile(t, filepath.Join(dir, "iv"), make([]byte, 16))
 	out := filepath.Join(dir, "out.bin")
 	mustRunImage(t, "securecert", "create", "--device-cert", cert, "--ca-cert", cert, "--private-key", key, out)
 	shown := mustRunImage(t, "securecert", "show", "-o", "json", out)
@@ -419,7 +419,7 @@ func TestImageSecureCert(t *testing.T) {
 		{[]string{"create", filepath.Join(dir, "x")}, "nothing to put into it"},
 		{[]string{"create", "--device-cert", filepath.Join(dir, "absent"), filepath.Join(dir, "x")}, "no such file"},
 		{[]string{"create", "--device-cert", cert, "--size", "0x1800", filepath.Join(dir, "x")}, "multiple of 0x1000"},
-		{[]string{"show", writeFile(t, filepath.Join(dir, "bad.bin"), b)}, "bad.bin is damaged: device_cert at 0x0: checksum does not match"},
+		{[]string{"show", putFile(t, filepath.Join(dir, "bad.bin"), b)}, "bad.bin is damaged: device_cert at 0x0: checksum does not match"},
 		{[]string{"show", cert}, "not a secure cert partition"},
 	} {
 		if _, _, err := runImage(t, append([]string{"securecert"}, test.args...)...); err == nil || !strings.Contains(err.Error(), test.says) {

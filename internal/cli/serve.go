@@ -1,14 +1,10 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -32,21 +28,19 @@ BERTH_CA_PASSPHRASE encrypts the key of the certificate authority.`,
 		Example: `  berth serve
   berth serve --data /var/lib/berth --endpoint iot.example.com
   berth serve --semantics mqtt --mqtt-plain 127.0.0.1:1883 --plain-policy lab`,
-		Args: cobra.NoArgs,
+		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := load(); err != nil {
-				return err
+				return &usageError{err}
 			}
 			if err := cfg.Check(); err != nil {
-				return err
+				return &usageError{err}
 			}
 			log, err := newLogger(cmd.ErrOrStderr(), cfg.LogFormat, cfg.LogLevel)
 			if err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return server.Run(ctx, cfg, log, func(r server.Ready) { welcome(cmd.OutOrStdout(), cfg, r) })
+			return server.Run(cmd.Context(), cfg, log, func(r server.Ready) { welcome(cmd.OutOrStdout(), cfg, r) })
 		},
 	}
 	cmd.Flags().AddFlagSet(flags)
@@ -91,12 +85,4 @@ With the AWS CLI:
   eval "$(berth env%s)"
   aws iot create-thing --thing-name my-first-thing
 `, cfg.Data, flag)
-}
-
-// Serving for other commands: a server in a directory, on free ports.
-func startServer(ctx context.Context, dir string, log *slog.Logger) (*server.Server, error) {
-	cfg := server.Defaults()
-	cfg.Data = dir
-	cfg.MQTT, cfg.HTTPS, cfg.HTTP = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
-	return server.Start(ctx, cfg, log)
 }

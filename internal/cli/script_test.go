@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"berth": func() { os.Exit(Run(os.Args[1:], os.Stdout, os.Stderr)) },
+	})
+}
+
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			for _, name := range []string{"AWS_ENDPOINT_URL_IOT", "AWS_ENDPOINT_URL_IOT_DATA_PLANE", "AWS_CA_BUNDLE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_PROFILE"} {
+				env.Setenv(name, "")
+			}
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			// usage runs berth and wants exit code 2, bad usage.
+			"usage": func(ts *testscript.TestScript, _ bool, args []string) {
+				err := ts.Exec("berth", args...)
+				code, ok := err.(interface{ ExitCode() int })
+				if !ok || code.ExitCode() != exitUsage {
+					ts.Fatalf("berth %v: %v, want exit code %d", args, err, exitUsage)
+				}
+			},
+			// failed runs berth and wants exit code 1.
+			"failed": func(ts *testscript.TestScript, _ bool, args []string) {
+				err := ts.Exec("berth", args...)
+				code, ok := err.(interface{ ExitCode() int })
+				if !ok || code.ExitCode() != exitFailed {
+					ts.Fatalf("berth %v: %v, want exit code %d", args, err, exitFailed)
+				}
+			},
+		},
+	})
+}
