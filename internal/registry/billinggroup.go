@@ -135,7 +135,7 @@ func (r *Registry) ListBillingGroups(ctx context.Context, prefix string, page Pa
 	if err != nil {
 		return nil, "", err
 	}
-	names, next, err := listNames(r.reader(ctx), limit, `SELECT name FROM billing_group WHERE name > ? AND name >= ? AND name < ? ORDER BY name LIMIT ?`, after[0], prefix, above(prefix))
+	names, next, err := listNames(r.reader(ctx), limit, `SELECT name FROM billing_group WHERE name >= ? AND name < ? ORDER BY name LIMIT ?`, from(after[0], prefix), above(prefix))
 	refs := make([]GroupRef, len(names))
 	for i, name := range names {
 		refs[i] = GroupRef{name, r.ARN("billinggroup/" + name)}
