@@ -257,6 +257,13 @@ func TestAuthorization(t *testing.T) {
 			t.Errorf("%+v", out.AuthResults[0].Denied)
 		}
 	}
+	out := must[*sdk.TestAuthorizationOutput](t)(a.TestAuthorization(ctx, &sdk.TestAuthorizationInput{Principal: cert, ClientId: aws.String("t1"), AuthInfos: []types.AuthInfo{
+		{ActionType: types.ActionTypePublish, Resources: []string{arn + "topic/things/t1/up", arn + "topic/elsewhere"}},
+		{ActionType: types.ActionTypePublish, Resources: []string{arn + "topic/things/t1/up", arn + "topic/things/t1/secret"}},
+	}}))
+	if len(out.AuthResults) != 2 || out.AuthResults[0].AuthDecision != types.AuthDecisionImplicitDeny || out.AuthResults[1].AuthDecision != types.AuthDecisionExplicitDeny {
+		t.Errorf("%+v", out.AuthResults)
+	}
 	_, err := a.TestAuthorization(ctx, &sdk.TestAuthorizationInput{Principal: cert, AuthInfos: []types.AuthInfo{{ActionType: types.ActionTypePublish, Resources: []string{"topic/x"}}}})
 	wantError(t, err, "InvalidRequestException", 400)
 	_, err = a.TestAuthorization(ctx, &sdk.TestAuthorizationInput{Principal: aws.String(arn + "cert/" + strings.Repeat("0", 64)), AuthInfos: []types.AuthInfo{{ActionType: types.ActionTypePublish, Resources: []string{arn + "topic/x"}}}})
