@@ -181,6 +181,9 @@ func TestRefusals(t *testing.T) {
 		{"path too long", admin, "GET", "/things/t/u/v", "", 404, "UnknownOperationException", ""},
 		{"wrong method", admin, "PUT", "/things/t", "", 405, "MethodNotAllowedException", "PUT"},
 		{"not there yet", admin, "GET", "/streams", "", 501, "NotImplementedException", "ListStreams"},
+		{"path with U+0000", admin, "GET", "/things/%00", "", 400, "InvalidRequestException", "U+0000"},
+		{"path not UTF-8", admin, "GET", "/things/%ff", "", 400, "InvalidRequestException", "UTF-8"},
+		{"query not UTF-8", admin, "GET", "/things/t?x=%ff", "", 400, "InvalidRequestException", "UTF-8"},
 		{"read-only role writes", readOnly, "POST", "/things/t", "", 403, "AccessDeniedException", "iot:CreateThing"},
 		{"read-only role writes what is not there", readOnly, "POST", "/streams/s", "", 403, "AccessDeniedException", ""},
 		{"unknown role", awsapi.Caller{AccessKeyID: "k"}, "POST", "/things/t", "", 403, "AccessDeniedException", ""},
@@ -207,7 +210,7 @@ func TestDecode(t *testing.T) {
 	tests := []struct{ body, words string }{
 		{``, ""}, {` `, ""}, {`{}`, ""}, {`null`, ""}, {`{"name":"x","unknown":[1]}`, ""},
 		{`{`, "ends too early"}, {`{"name":}`, "at byte 9"}, {`{"name":1}`, "name"}, {`{"map":{"a":1}}`, "map"}, {`[]`, "array"}, {`"x"`, "string"},
-		{`{} {}`, "more follows"}, {"{}x", "more follows"}, {"\x00", "not valid JSON"}, {strings.Repeat("[", 20000), "not valid"},
+		{`{"name":"\u0000"}`, "U+0000"}, {`{} {}`, "more follows"}, {"{}x", "more follows"}, {"\x00", "not valid JSON"}, {strings.Repeat("[", 20000), "not valid"},
 	}
 	for _, test := range tests {
 		err := (&awsapi.Request{Body: []byte(test.body)}).Decode(&got)

@@ -64,10 +64,6 @@ func (r *Registry) thing(rd reader, name string) (*Thing, error) {
 	return t, err
 }
 
-func hasThing(rd reader, name string) (bool, error) {
-	return has(rd, `SELECT count(*) FROM thing WHERE name = ?`, name)
-}
-
 func has(rd reader, query string, args ...any) (bool, error) {
 	var n int
 	err := rd.QueryRow(query, args, &n)

@@ -146,16 +146,6 @@ func TestAttachments(t *testing.T) {
 	for range 2 {
 		must[*sdk.DetachPolicyOutput](t)(a.DetachPolicy(ctx, &sdk.DetachPolicyInput{PolicyName: aws.String("p09"), Target: cert}))
 	}
-
-	// The deprecated family speaks of the same attachments.
-	must[*sdk.AttachPrincipalPolicyOutput](t)(a.AttachPrincipalPolicy(ctx, &sdk.AttachPrincipalPolicyInput{PolicyName: aws.String("p10"), Principal: cert}))
-	if got := must[*sdk.ListPrincipalPoliciesOutput](t)(a.ListPrincipalPolicies(ctx, &sdk.ListPrincipalPoliciesInput{Principal: cert})); len(got.Policies) != 10 {
-		t.Errorf("%+v", got.Policies)
-	}
-	if got := must[*sdk.ListPolicyPrincipalsOutput](t)(a.ListPolicyPrincipals(ctx, &sdk.ListPolicyPrincipalsInput{PolicyName: aws.String("p00")})); len(got.Principals) != 2 {
-		t.Error(got.Principals)
-	}
-	must[*sdk.DetachPrincipalPolicyOutput](t)(a.DetachPrincipalPolicy(ctx, &sdk.DetachPrincipalPolicyInput{PolicyName: aws.String("p10"), Principal: cert}))
 }
 
 func TestThingPrincipals(t *testing.T) {
