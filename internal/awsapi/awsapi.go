@@ -165,6 +165,13 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, id string) (*Operati
 			Message: fmt.Sprintf("berth does not implement %s (service %s) yet", op.Name, op.Service)}
 	}
 	req := &Request{Operation: op, Caller: caller, Body: body, ID: id, HTTP: r, vars: vars, query: r.URL.Query()}
+	for _, values := range req.query {
+		for _, v := range values {
+			if err := storable(v); err != nil {
+				return op, caller, nil, err
+			}
+		}
+	}
 	answer, err := end.handler(r.Context(), req)
 	return op, caller, answer, err
 }

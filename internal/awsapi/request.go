@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/berth-iot/berth/internal/registry"
 )
@@ -41,6 +42,15 @@ func (r *Request) RequiredHeader(name, field string) (string, error) {
 		return v, nil
 	}
 	return "", Missing(field)
+}
+
+// storable refuses text that is not UTF-8 or holds U+0000: no resource has such a name, and not
+// every database can be asked for one.
+func storable(text string) error {
+	if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
+		return invalid("the request's path and query must be UTF-8 without U+0000")
+	}
+	return nil
 }
 
 // Bool returns a query parameter that is true or false, or otherwise if it is absent.
@@ -99,6 +109,9 @@ func (r *Request) Decode(v any) error {
 	if len(bytes.TrimSpace(r.Body)) == 0 {
 		return nil
 	}
+	if bytes.Contains(r.Body, []byte(`\u0000`)) {
+		return invalid("the request body holds the character U+0000")
+	}
 	dec := json.NewDecoder(bytes.NewReader(r.Body))
 	if err := dec.Decode(v); err != nil {
 		syntax, kind := (*json.SyntaxError)(nil), (*json.UnmarshalTypeError)(nil)
@@ -135,5 +148,5 @@ func (t Time) MarshalJSON() ([]byte, error) {
 		return []byte("null"), nil
 	}
 	ms := time.Time(t).UnixMilli()
-	return strconv.AppendFloat(nil, math.Trunc(float64(ms))/1000, 'f', -1, 64), nil
+	return strconv.AppendFloat(nil, float64(ms)/1000, 'f', -1, 64), nil
 }

@@ -69,6 +69,9 @@ func (n *route) find(method, path string, caller Caller) (*endpoint, map[string]
 		if plain[i], err = url.PathUnescape(s); err != nil {
 			return nil, nil, invalid("the path is not validly escaped: %v", err)
 		}
+		if err := storable(plain[i]); err != nil {
+			return nil, nil, err
+		}
 	}
 	known := false
 	ends, values := n.match(method, plain, nil, &known)

@@ -135,7 +135,7 @@ func (r *Registry) ListBillingGroups(ctx context.Context, prefix string, page Pa
 	if err != nil {
 		return nil, "", err
 	}
-	names, next, err := listNames(r.reader(ctx), limit, `SELECT name FROM billing_group WHERE name > ? AND name >= ? AND name < ? ORDER BY name LIMIT ?`, after[0], prefix, above(prefix))
+	names, next, err := listNames(r.reader(ctx), limit, `SELECT name FROM billing_group WHERE name >= ? AND name < ? ORDER BY name LIMIT ?`, from(after[0], prefix), above(prefix))
 	refs := make([]GroupRef, len(names))
 	for i, name := range names {
 		refs[i] = GroupRef{name, r.ARN("billinggroup/" + name)}
@@ -145,7 +145,7 @@ func (r *Registry) ListBillingGroups(ctx context.Context, prefix string, page Pa
 
 // AddThingToBillingGroup puts a thing into a billing group, out of the one it was in.
 func (r *Registry) AddThingToBillingGroup(ctx context.Context, group, thing string) error {
-	return r.write(ctx, func(tx *store.Tx, _ *changes) error {
+	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
 		if _, err := r.billingGroup(tx, group); err != nil {
 			return err
 		}
@@ -153,14 +153,16 @@ func (r *Registry) AddThingToBillingGroup(ctx context.Context, group, thing stri
 		if err != nil || t.BillingGroup == group {
 			return err
 		}
-		_, err = tx.Exec(`UPDATE thing SET billing_group = ?, version = version + 1 WHERE name = ?`, group, thing)
-		return err
+		if _, err := tx.Exec(`UPDATE thing SET billing_group = ?, version = version + 1 WHERE name = ?`, group, thing); err != nil {
+			return err
+		}
+		return ch.thing(tx, thing)
 	})
 }
 
 // RemoveThingFromBillingGroup takes a thing out; one that is not in it is no error.
 func (r *Registry) RemoveThingFromBillingGroup(ctx context.Context, group, thing string) error {
-	return r.write(ctx, func(tx *store.Tx, _ *changes) error {
+	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
 		if _, err := r.billingGroup(tx, group); err != nil {
 			return err
 		}
@@ -168,8 +170,10 @@ func (r *Registry) RemoveThingFromBillingGroup(ctx context.Context, group, thing
 		if err != nil || t.BillingGroup != group {
 			return err
 		}
-		_, err = tx.Exec(`UPDATE thing SET billing_group = '', version = version + 1 WHERE name = ?`, thing)
-		return err
+		if _, err := tx.Exec(`UPDATE thing SET billing_group = '', version = version + 1 WHERE name = ?`, thing); err != nil {
+			return err
+		}
+		return ch.thing(tx, thing)
 	})
 }
 

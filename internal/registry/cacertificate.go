@@ -212,7 +212,7 @@ type CACertificateUpdate struct {
 	Status             string // Active or Inactive
 	AutoRegistration   *bool
 	Registration       *RegistrationConfig
-	RemoveRegistration bool // forget the template
+	RemoveRegistration bool // forget the template and, unless AutoRegistration says otherwise, register no more
 }
 
 // UpdateCACertificate changes a CA certificate. ErrNotFound.
@@ -231,11 +231,11 @@ func (r *Registry) UpdateCACertificate(ctx context.Context, id string, up CACert
 			}
 			c.Status = up.Status
 		}
+		if up.RemoveRegistration {
+			c.Registration, c.AutoRegistration = RegistrationConfig{}, false
+		}
 		if up.AutoRegistration != nil {
 			c.AutoRegistration = *up.AutoRegistration
-		}
-		if up.RemoveRegistration {
-			c.Registration = RegistrationConfig{}
 		}
 		if up.Registration != nil {
 			if err := up.Registration.check(); err != nil {

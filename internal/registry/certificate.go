@@ -283,7 +283,7 @@ func (r *Registry) DeleteCertificate(ctx context.Context, id string, force bool)
 
 // attachments says whether things and policies are attached to a principal.
 func attachments(rd reader, principal string) (things, policies bool, err error) {
-	things, err = has(rd, `SELECT count(*) FROM thing_principal WHERE principal = ?`, principal)
+	things, err = has(rd, `SELECT count(*) FROM (SELECT 1 FROM thing_principal WHERE principal = ? LIMIT 1) AS t`, principal)
 	if err != nil {
 		return false, false, err
 	}

@@ -200,26 +200,33 @@ func (r *Registry) UpdateThingGroup(ctx context.Context, name string, up GroupUp
 // DeleteThingGroup removes a group that has no child groups; its things and policies are let go.
 // A group that does not exist counts as deleted. ErrInvalid, ErrVersionConflict.
 func (r *Registry) DeleteThingGroup(ctx context.Context, name string, expectedVersion *int64) error {
+	// A large group is emptied in pieces, so that nobody waits long for the writer.
+	for emptied := false; !emptied; {
+		err := r.write(ctx, func(tx *store.Tx, ch *changes) error {
+			emptied = true
+			if gone, err := r.checkGroupDeletion(tx, name, expectedVersion); err != nil || gone {
+				return err
+			}
+			things, next, err := listNames(tx, MaxPage, `SELECT thing FROM group_member WHERE grp = ? ORDER BY thing LIMIT ?`, name)
+			if err != nil || next == "" {
+				return err
+			}
+			emptied = false
+			last := things[len(things)-1]
+			if err := ch.query(tx, `SELECT p.principal FROM group_member m JOIN thing_principal p ON p.thing = m.thing
+				WHERE m.grp = ? AND m.thing <= ? LIMIT ?`, name, last); err != nil {
+				return err
+			}
+			_, err = tx.Exec(`DELETE FROM group_member WHERE grp = ? AND thing <= ?`, name, last)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
-		if err := thingGroupName.check(name); err != nil {
+		if gone, err := r.checkGroupDeletion(tx, name, expectedVersion); err != nil || gone {
 			return err
-		}
-		g, err := r.group(tx, name)
-		if errors.Is(err, ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := checkVersion("thing group "+name, g.Version, expectedVersion); err != nil {
-			return err
-		}
-		parent, err := has(tx, `SELECT count(*) FROM thing_group WHERE parent = ?`, name)
-		if err != nil {
-			return err
-		}
-		if parent {
-			return refuse(ErrInvalid, "Cannot delete thing group : %s when there are still child groups attached to it.", name)
 		}
 		if err := ch.group(tx, name); err != nil {
 			return err
@@ -238,6 +245,33 @@ func (r *Registry) DeleteThingGroup(ctx context.Context, name string, expectedVe
 		}
 		return dropTags(tx, groupPrefix+name)
 	})
+}
+
+// checkGroupDeletion refuses what must stay; gone is set for a group that does not exist.
+func (r *Registry) checkGroupDeletion(tx *store.Tx, name string, expectedVersion *int64) (gone bool, err error) {
+	if err := thingGroupName.check(name); err != nil {
+		return false, err
+	}
+	g, err := r.group(tx, name)
+	if err != nil {
+		return errors.Is(err, ErrNotFound), ignore(err, ErrNotFound)
+	}
+	if err := checkVersion("thing group "+name, g.Version, expectedVersion); err != nil {
+		return false, err
+	}
+	parent, err := has(tx, `SELECT count(*) FROM thing_group WHERE parent = ?`, name)
+	if err == nil && parent {
+		err = refuse(ErrInvalid, "Cannot delete thing group : %s when there are still child groups attached to it.", name)
+	}
+	return false, err
+}
+
+// ignore returns err unless it is of that kind.
+func ignore(err, kind error) error {
+	if errors.Is(err, kind) {
+		return nil
+	}
+	return err
 }
 
 // GroupFilter narrows ListThingGroups. Fields combine.
@@ -263,14 +297,14 @@ func (r *Registry) ListThingGroups(ctx context.Context, f GroupFilter, page Page
 			return nil, "", err
 		}
 	}
-	query, args := `SELECT name FROM thing_group WHERE parent = ? AND name > ? AND name >= ? AND name < ? ORDER BY name LIMIT ?`, []any{f.Parent}
+	query, args := `SELECT name FROM thing_group WHERE parent = ? AND name >= ? AND name < ? ORDER BY name LIMIT ?`, []any{f.Parent}
 	switch {
 	case f.Recursive && f.Parent != "":
-		query = `SELECT grp FROM group_ancestor WHERE ancestor = ? AND depth > 0 AND grp > ? AND grp >= ? AND grp < ? ORDER BY grp LIMIT ?`
+		query = `SELECT grp FROM group_ancestor WHERE ancestor = ? AND depth > 0 AND grp >= ? AND grp < ? ORDER BY grp LIMIT ?`
 	case f.Recursive:
-		query, args = `SELECT name FROM thing_group WHERE name > ? AND name >= ? AND name < ? ORDER BY name LIMIT ?`, nil
+		query, args = `SELECT name FROM thing_group WHERE name >= ? AND name < ? ORDER BY name LIMIT ?`, nil
 	}
-	return r.listGroups(rd, limit, query, append(args, after[0], f.Prefix, above(f.Prefix))...)
+	return r.listGroups(rd, limit, query, append(args, from(after[0], f.Prefix), above(f.Prefix))...)
 }
 
 // listGroups runs a query for one column of group names.

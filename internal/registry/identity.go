@@ -48,13 +48,17 @@ func (r *Registry) Identity(ctx context.Context, certificateID, clientID string)
 func (r *Registry) readIdentity(rd reader, certificateID, clientID string) (*Identity, error) {
 	key := certPrefix + certificateID
 	id := &Identity{CertificateID: certificateID, CertificateARN: r.ARN(key)}
+	// An exclusive attachment is the certificate's only one, so its first row tells. No step grows
+	// with the number of things that share a certificate.
 	var name, thingID, thingType, attributes, billingGroup sql.NullString
 	var exclusive, version sql.NullInt64
 	err := rd.QueryRow(`SELECT c.status, c.ca, a.exclusive, t.name, t.id, t.type, t.attributes, t.billing_group, t.version
 		FROM certificate c
-		LEFT JOIN thing_principal a ON a.principal = ? AND (a.exclusive = 1 OR a.thing = ?)
+		LEFT JOIN thing_principal a ON a.principal = ? AND a.thing = coalesce(
+			(SELECT own.thing FROM thing_principal own WHERE own.principal = ? AND own.thing = ?),
+			(SELECT sole.thing FROM (SELECT thing, exclusive FROM thing_principal WHERE principal = ? LIMIT 1) AS sole WHERE sole.exclusive = 1))
 		LEFT JOIN thing t ON t.name = a.thing
-		WHERE c.id = ? LIMIT 1`, []any{key, clientID, certificateID},
+		WHERE c.id = ?`, []any{key, key, clientID, key, certificateID},
 		&id.Status, &id.CACertificateID, &exclusive, &name, &thingID, &thingType, &attributes, &billingGroup, &version)
 	if errors.Is(err, store.ErrNoRows) {
 		return nil, refuse(ErrNotFound, "certificate %s not found", certificateID)

@@ -81,5 +81,14 @@ func listNames(rd reader, limit int, query string, args ...any) ([]string, strin
 	})
 }
 
+// from is where a listing of the names that begin with prefix goes on after a name, or begins: one
+// lower bound, so that an index can seek to it. Names hold no control characters.
+func from(after, prefix string) string {
+	if after == "" || after < prefix {
+		return prefix
+	}
+	return after + "\x01"
+}
+
 // above is the end of the range of strings that begin with prefix. Names are ASCII.
 func above(prefix string) string { return prefix + "\U0010FFFF" }

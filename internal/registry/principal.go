@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 
 	"github.com/berth-iot/berth/internal/store"
 )
@@ -51,22 +52,17 @@ func (r *Registry) AttachThingPrincipal(ctx context.Context, thing, principalARN
 		if exclusive && principal == principalARN {
 			return refuse(ErrInvalid, "only certificates can be attached exclusively")
 		}
-		if exclusive {
-			other, err := has(tx, `SELECT count(*) FROM thing_principal WHERE principal = ? AND thing <> ?`, principal, thing)
-			if err != nil {
-				return err
-			}
-			if other {
-				return refuse(ErrInvalid, "principal %s is already attached to another thing and cannot be exclusive to %s", principalARN, thing)
-			}
-		} else {
-			other, err := has(tx, `SELECT count(*) FROM thing_principal WHERE principal = ? AND thing <> ? AND exclusive = 1`, principal, thing)
-			if err != nil {
-				return err
-			}
-			if other {
-				return refuse(ErrInvalid, "principal %s is already attached exclusively to another thing", principalARN)
-			}
+		// An exclusive attachment is the only one, so any other shows whether there is one.
+		var otherExclusive int64
+		err = tx.QueryRow(`SELECT exclusive FROM thing_principal WHERE principal = ? AND thing <> ? LIMIT 1`, []any{principal, thing}, &otherExclusive)
+		switch {
+		case errors.Is(err, store.ErrNoRows):
+		case err != nil:
+			return err
+		case exclusive:
+			return refuse(ErrInvalid, "principal %s is already attached to another thing and cannot be exclusive to %s", principalARN, thing)
+		case otherExclusive != 0:
+			return refuse(ErrInvalid, "principal %s is already attached exclusively to another thing", principalARN)
 		}
 		ch.principal(principal)
 		_, err = tx.Exec(`INSERT INTO thing_principal (principal, thing, exclusive) VALUES (?, ?, ?)

@@ -64,10 +64,6 @@ func (r *Registry) thing(rd reader, name string) (*Thing, error) {
 	return t, err
 }
 
-func hasThing(rd reader, name string) (bool, error) {
-	return has(rd, `SELECT count(*) FROM thing WHERE name = ?`, name)
-}
-
 func has(rd reader, query string, args ...any) (bool, error) {
 	var n int
 	err := rd.QueryRow(query, args, &n)
@@ -321,14 +317,14 @@ func (r *Registry) ListThings(ctx context.Context, f ThingFilter, page Page) ([]
 }
 
 func (r *Registry) listThingsByPrefix(rd reader, f ThingFilter, limit int, page Page) ([]*Thing, string, error) {
-	after, err := page.after("", "")
+	after, err := page.after(f.AttributeValue, "") // where the prefix begins
 	if err != nil {
 		return nil, "", err
 	}
 	query := `SELECT a.value, t.name, t.id, t.type, t.attributes, t.billing_group, t.version
 		FROM thing_attribute a JOIN thing t ON t.name = a.thing
-		WHERE a.name = ? AND a.value >= ? AND a.value < ? AND (a.value, a.thing) > (?, ?)`
-	args := []any{f.AttributeName, f.AttributeValue, above(f.AttributeValue), after[0], after[1]}
+		WHERE a.name = ? AND a.value < ? AND (a.value, a.thing) > (?, ?)`
+	args := []any{f.AttributeName, above(f.AttributeValue), after[0], after[1]}
 	if f.Type != "" {
 		query += ` AND t.type = ?`
 		args = append(args, f.Type)

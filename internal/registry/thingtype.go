@@ -60,6 +60,13 @@ func (p *ThingTypeProperties) check() error {
 		if (a.ThingAttribute == "") == (a.ConnectionAttribute == "") {
 			return refuse(ErrInvalid, "propagating attribute %s must name either a thing attribute or a connection attribute", a.UserPropertyKey)
 		}
+		rule, name := propagatedThing, a.ThingAttribute
+		if name == "" {
+			rule, name = propagatedConnection, a.ConnectionAttribute
+		}
+		if err := rule.check(name); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ type DB struct {
 	dialect dialect
 	read    *sql.DB
 	write   *sql.DB
+	reads   statements
 
 	mu      sync.Mutex
 	work    sync.Cond // signalled when the queue grows or the database closes
@@ -165,7 +166,11 @@ func (db *DB) Flush(ctx context.Context) error {
 
 // Query runs a read outside any write transaction and calls scan for every row.
 func (db *DB) Query(ctx context.Context, query string, args []any, scan func(row Row) error) error {
-	rows, err := db.read.QueryContext(ctx, db.dialect.rebind(query), args...)
+	stmt, err := db.reads.get(ctx, db, query)
+	if err != nil {
+		return err
+	}
+	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
 		return fmt.Errorf("query: %w", err)
 	}
@@ -174,7 +179,11 @@ func (db *DB) Query(ctx context.Context, query string, args []any, scan func(row
 
 // QueryRow reads at most one row into dest; ErrNoRows when there is none.
 func (db *DB) QueryRow(ctx context.Context, query string, args []any, dest ...any) error {
-	return db.read.QueryRowContext(ctx, db.dialect.rebind(query), args...).Scan(dest...)
+	stmt, err := db.reads.get(ctx, db, query)
+	if err != nil {
+		return err
+	}
+	return stmt.QueryRowContext(ctx, args...).Scan(dest...)
 }
 
 // Row is one result row.

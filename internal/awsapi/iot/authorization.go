@@ -61,8 +61,8 @@ type authResult struct {
 	Missing  []string `json:"missingContextValues"`
 }
 
-// testAuthorization asks the policies in force for a principal what they would say. Each resource
-// of an authInfo is answered by itself.
+// testAuthorization asks the policies in force for a principal what they would say. An
+// authInfo with several resources is allowed if each of them is.
 func (p *plane) testAuthorization(ctx context.Context, req *awsapi.Request) (any, error) {
 	var in struct {
 		Principal string     `json:"principal"`
@@ -87,11 +87,11 @@ func (p *plane) testAuthorization(ctx context.Context, req *awsapi.Request) (any
 		Results []authResult `json:"authResults"`
 	}{[]authResult{}}
 	for _, info := range in.AuthInfos {
-		results, err := p.judge(set, info)
+		result, err := p.judge(set, info)
 		if err != nil {
 			return nil, err
 		}
-		out.Results = append(out.Results, results...)
+		out.Results = append(out.Results, result)
 	}
 	return out, nil
 }
@@ -144,50 +144,49 @@ func (p *plane) policiesFor(ctx context.Context, principal, clientID string, add
 	return policy.Compile(named, &pc), nil
 }
 
-func (p *plane) judge(set *policy.Set, info authInfo) ([]authResult, error) {
-	action, ok := policy.ParseAction("iot:" + strings.ToUpper(info.Action[:min(1, len(info.Action))]) + strings.ToLower(info.Action[min(1, len(info.Action)):]))
-	if !ok || !slices.Contains([]string{"PUBLISH", "SUBSCRIBE", "RECEIVE", "CONNECT"}, info.Action) {
-		return nil, awsapi.Invalid("1 validation error detected: Value '%s' at 'authInfos.actionType' failed to satisfy constraint: Member must satisfy enum value set: [PUBLISH, SUBSCRIBE, RECEIVE, CONNECT]", info.Action)
+func (p *plane) judge(set *policy.Set, info authInfo) (result authResult, err error) {
+	actions := map[string]policy.Action{"PUBLISH": policy.Publish, "SUBSCRIBE": policy.Subscribe, "RECEIVE": policy.Receive, "CONNECT": policy.Connect}
+	action, ok := actions[info.Action]
+	if !ok {
+		return result, awsapi.Invalid("1 validation error detected: Value '%s' at 'authInfos.actionType' failed to satisfy constraint: Member must satisfy enum value set: [PUBLISH, SUBSCRIBE, RECEIVE, CONNECT]", info.Action)
 	}
-	if info.Resources == nil {
-		return nil, awsapi.Missing("authInfos.resources")
+	if len(info.Resources) == 0 {
+		return result, awsapi.Missing("authInfos.resources")
 	}
-	results := make([]authResult, 0, len(info.Resources))
+	allowed, denied, silent, missing := []string{}, []string{}, []string{}, []string{}
+	result.Decision = "ALLOWED"
 	for _, arn := range info.Resources {
 		prefix, kind, name, ok := policy.ParseResource(arn)
 		if !ok || prefix != p.registry.ARN("") {
-			return nil, awsapi.Invalid("resource %q is not the ARN of a topic, topic filter or client of this account and region", arn)
+			return result, awsapi.Invalid("resource %q is not the ARN of a topic, topic filter or client of this account and region", arn)
 		}
 		d := set.Explain(action, kind, name)
-		result := authResult{AuthInfo: authInfo{info.Action, []string{arn}}, Missing: d.MissingContextValues}
-		if result.Missing == nil {
-			result.Missing = []string{}
-		}
-		result.Allowed.Policies = p.policyRefs(policyNames(d.AllowedBy))
-		result.Denied.Explicit.Policies = p.policyRefs(policyNames(d.DeniedBy))
+		allowed, denied = addPolicies(allowed, d.AllowedBy), addPolicies(denied, d.DeniedBy)
+		missing = append(missing, d.MissingContextValues...)
 		switch {
-		case d.Allowed:
-			result.Decision = "ALLOWED"
 		case d.Explicit:
 			result.Decision = "EXPLICIT_DENY"
-		default:
-			result.Decision = "IMPLICIT_DENY"
-			result.Denied.Implicit.Policies = p.policyRefs(d.Policies)
+		case !d.Allowed:
+			silent = append(silent, d.Policies...)
+			if result.Decision == "ALLOWED" {
+				result.Decision = "IMPLICIT_DENY"
+			}
 		}
-		if result.Denied.Implicit.Policies == nil {
-			result.Denied.Implicit.Policies = []policyRef{}
-		}
-		results = append(results, result)
 	}
-	return results, nil
+	slices.Sort(silent)
+	slices.Sort(missing)
+	result.AuthInfo, result.Missing = info, slices.Compact(missing)
+	result.Allowed.Policies = p.policyRefs(allowed)
+	result.Denied.Explicit.Policies = p.policyRefs(denied)
+	result.Denied.Implicit.Policies = p.policyRefs(slices.Compact(silent))
+	return result, nil
 }
 
-func policyNames(matches []policy.Match) []string {
-	var out []string
+func addPolicies(names []string, matches []policy.Match) []string {
 	for _, m := range matches {
-		if !slices.Contains(out, m.Policy) {
-			out = append(out, m.Policy)
+		if !slices.Contains(names, m.Policy) {
+			names = append(names, m.Policy)
 		}
 	}
-	return out
+	return names
 }

@@ -42,7 +42,7 @@ func (a *api) clientFor(key string) *sdk.Client {
 	})
 }
 
-func newAPI(t *testing.T) *api {
+func newAPI(t testing.TB) *api {
 	t.Helper()
 	ctx := context.Background()
 	db, err := store.Open(ctx, t.TempDir(), slog.New(slog.DiscardHandler))

@@ -146,16 +146,6 @@ func TestAttachments(t *testing.T) {
 	for range 2 {
 		must[*sdk.DetachPolicyOutput](t)(a.DetachPolicy(ctx, &sdk.DetachPolicyInput{PolicyName: aws.String("p09"), Target: cert}))
 	}
-
-	// The deprecated family speaks of the same attachments.
-	must[*sdk.AttachPrincipalPolicyOutput](t)(a.AttachPrincipalPolicy(ctx, &sdk.AttachPrincipalPolicyInput{PolicyName: aws.String("p10"), Principal: cert}))
-	if got := must[*sdk.ListPrincipalPoliciesOutput](t)(a.ListPrincipalPolicies(ctx, &sdk.ListPrincipalPoliciesInput{Principal: cert})); len(got.Policies) != 10 {
-		t.Errorf("%+v", got.Policies)
-	}
-	if got := must[*sdk.ListPolicyPrincipalsOutput](t)(a.ListPolicyPrincipals(ctx, &sdk.ListPolicyPrincipalsInput{PolicyName: aws.String("p00")})); len(got.Principals) != 2 {
-		t.Error(got.Principals)
-	}
-	must[*sdk.DetachPrincipalPolicyOutput](t)(a.DetachPrincipalPolicy(ctx, &sdk.DetachPrincipalPolicyInput{PolicyName: aws.String("p10"), Principal: cert}))
 }
 
 func TestThingPrincipals(t *testing.T) {
@@ -256,6 +246,13 @@ func TestAuthorization(t *testing.T) {
 		if test.want == types.AuthDecisionExplicitDeny && *out.AuthResults[0].Denied.ExplicitDeny.Policies[0].PolicyName != "group" {
 			t.Errorf("%+v", out.AuthResults[0].Denied)
 		}
+	}
+	out := must[*sdk.TestAuthorizationOutput](t)(a.TestAuthorization(ctx, &sdk.TestAuthorizationInput{Principal: cert, ClientId: aws.String("t1"), AuthInfos: []types.AuthInfo{
+		{ActionType: types.ActionTypePublish, Resources: []string{arn + "topic/things/t1/up", arn + "topic/elsewhere"}},
+		{ActionType: types.ActionTypePublish, Resources: []string{arn + "topic/things/t1/up", arn + "topic/things/t1/secret"}},
+	}}))
+	if len(out.AuthResults) != 2 || out.AuthResults[0].AuthDecision != types.AuthDecisionImplicitDeny || out.AuthResults[1].AuthDecision != types.AuthDecisionExplicitDeny {
+		t.Errorf("%+v", out.AuthResults)
 	}
 	_, err := a.TestAuthorization(ctx, &sdk.TestAuthorizationInput{Principal: cert, AuthInfos: []types.AuthInfo{{ActionType: types.ActionTypePublish, Resources: []string{"topic/x"}}}})
 	wantError(t, err, "InvalidRequestException", 400)

@@ -1,0 +1,30 @@
+// Command gen writes docs/compatibility.md from the table of operations and the handlers there are.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/berth-iot/berth/internal/awsapi"
+	"github.com/berth-iot/berth/internal/awsapi/iot"
+)
+
+//go:generate go run . ../../../docs/compatibility.md
+
+// page is the page as it should be. Every plane has its line here.
+func page() []byte {
+	return awsapi.Compatibility(
+		iot.Operations(iot.Config{}),
+	)
+}
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: gen FILE")
+		os.Exit(2)
+	}
+	if err := os.WriteFile(os.Args[1], page(), 0o644); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
