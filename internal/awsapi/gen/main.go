@@ -7,6 +7,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
+	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 )
 
 //go:generate go run . ../../../docs/compatibility.md
@@ -15,6 +16,7 @@ import (
 func page() []byte {
 	return awsapi.Compatibility(
 		iot.Operations(iot.Config{}),
+		iotdata.Operations(iotdata.Config{}),
 	)
 }
 
