@@ -95,10 +95,11 @@ type Conn struct {
 
 	// guarded by session.mu
 	out      []byte
-	sent     uint64 // messages since the last flush
-	dirty    bool   // somebody will call Flush
-	flushing bool   // somebody is writing
-	parted   bool   // nothing more may be appended
+	sent     uint64   // messages since the last flush
+	dirty    bool     // somebody will call Flush
+	given    *aliases // topic aliases given to the client; nil if it takes none
+	flushing bool     // somebody is writing
+	parted   bool     // nothing more may be appended
 }
 
 // end asks the connection to close. The first reason stays.

@@ -238,6 +238,9 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect) *refusal {
 	if p.Properties.Has(mqtt.PropMaximumPacketSize) {
 		c.maxPacket = int(min(p.Properties.MaximumPacketSize, mqtt.MaxRemaining+5))
 	}
+	if p.Properties.Has(mqtt.PropTopicAliasMaximum) {
+		c.given = newAliases(p.Properties.TopicAliasMaximum)
+	}
 	if p.Version == mqtt.V5 {
 		c.describe(&ack.Properties, p, keepAlive, expiry, assigned)
 	}

@@ -56,7 +56,7 @@ func (c *Conn) fits(n int) bool {
 // appendPublication appends the PUBLISH of a message on its way; false means that it cannot be
 // sent to this client.
 func (c *Conn) appendPublication(p *router.Publication, t *router.Target, qos byte, retain bool, id uint16) bool {
-	if len(t.IDs) > 0 && c.version == mqtt.V5 {
+	if (len(t.IDs) > 0 || c.given != nil) && c.version == mqtt.V5 {
 		return c.appendMessage(p.Keep(), qos, retain, false, id, t.IDs)
 	}
 	packet, idAt := p.Packet(c.version, qos)
@@ -89,6 +89,19 @@ func (c *Conn) appendMessage(m *router.Message, qos byte, retain, dup bool, id u
 			props = &with
 		}
 	}
+	topic, fresh := m.Topic, false
+	if c.given != nil {
+		var alias uint16
+		if alias, fresh = c.given.of(m.Topic); alias != 0 {
+			with := *props
+			with.TopicAlias = alias
+			with.Mark(mqtt.PropTopicAlias)
+			props = &with
+			if !fresh {
+				topic = ""
+			}
+		}
+	}
 	flags := qos << 1
 	if retain {
 		flags |= mqtt.FlagRetain
@@ -98,9 +111,12 @@ func (c *Conn) appendMessage(m *router.Message, qos byte, retain, dup bool, id u
 	}
 	c.buffer()
 	n := len(c.out)
-	c.out, _ = mqtt.AppendPublish(c.out, c.version, flags, id, m.Topic, m.Payload, props)
+	c.out, _ = mqtt.AppendPublish(c.out, c.version, flags, id, topic, m.Payload, props)
 	if !c.fits(len(c.out) - n) {
 		c.out = c.out[:n]
+		if fresh {
+			c.given.forget(m.Topic)
+		}
 		return false
 	}
 	return true
