@@ -50,6 +50,7 @@ device side in one program.`,
 		keyCommand(),
 		pubCommand(),
 		subCommand(),
+		benchCommand(),
 	)
 	return root
 }
