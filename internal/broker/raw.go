@@ -204,6 +204,24 @@ func (r *rawConn) drain() error {
 // still be written.
 func (r *rawConn) interrupt() { r.Conn.SetReadDeadline(time.Unix(1, 0)) }
 
+// lingerTime is how long a closed connection waits for the client to close too.
+const lingerTime = time.Second
+
+// linger closes the writing side and reads until the client closes, so that the last packet, with
+// its reason, is not lost to a reset because of bytes that nobody read.
+func (r *rawConn) linger() error {
+	if tcp, ok := r.Conn.(*net.TCPConn); ok && r.unwritten() == 0 && tcp.CloseWrite() == nil {
+		tcp.SetReadDeadline(time.Now().Add(lingerTime))
+		var waste [512]byte
+		for {
+			if _, err := tcp.Read(waste[:]); err != nil {
+				break
+			}
+		}
+	}
+	return r.Conn.Close()
+}
+
 // plain is MQTT straight over TCP. It implements session.Transport.
 type plain struct{ *rawConn }
 
@@ -211,6 +229,7 @@ func (p plain) Fill(in *session.Input, idle func()) error { return p.fill(in, id
 func (p plain) Drain() error                              { return p.drain() }
 func (p plain) Pending() int                              { return p.unwritten() }
 func (p plain) Interrupt()                                { p.interrupt() }
+func (p plain) Close() error                              { return p.linger() }
 func (p plain) RemoteAddr() netip.AddrPort                { return p.remote }
 func (p plain) Write(b []byte) (bool, error) {
 	if _, err := p.rawConn.Write(b); err != nil {

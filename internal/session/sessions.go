@@ -221,11 +221,11 @@ func (a *Sessions) part(c *Conn) {
 	s.changing.Lock()
 	a.detach(s, c)
 	s.changing.Unlock()
-	c.transport.Close()
 	a.mu.Lock()
 	delete(a.conns, c)
 	a.mu.Unlock()
 	a.parted.Done()
+	c.transport.Close() // may wait a moment for the client
 }
 
 // detach separates a connection from its session, once: it says goodbye, publishes the will or
