@@ -11,6 +11,8 @@ type Publisher struct {
 	router *Router
 	routes map[string]*Route
 	dirty  []Flusher
+	// Pressed is set by a subscriber whose output piles up; the publisher should pause.
+	Pressed bool
 }
 
 // Route is what a publisher remembers of one topic.
@@ -101,6 +103,9 @@ func (rt *Route) refresh(r *Router) {
 
 // Dirty notes output to be flushed.
 func (pub *Publisher) Dirty(f Flusher) { pub.dirty = append(pub.dirty, f) }
+
+// Press asks the publisher to pause after its batch: a subscriber's output piles up.
+func (p *Publication) Press() { p.publisher.Pressed = true }
 
 // Flush flushes every receiver that got something since the last call.
 func (pub *Publisher) Flush() {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"time"
@@ -198,6 +199,9 @@ func (s *Server) listen(ctx context.Context, mux, metrics http.Handler) error {
 		local := http.NewServeMux()
 		local.Handle("/", mux)
 		local.Handle("GET /metrics", metrics)
+		local.HandleFunc("GET /debug/pprof/", pprof.Index)
+		local.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		local.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 		s.http = newServer(local)
 		s.serve("http", func() error { return s.http.Serve(l) })
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/router"
@@ -129,6 +130,9 @@ func (c *Conn) serve() {
 	c.all.part(c)
 }
 
+// pressedPause is how long a publisher pauses after a batch for a subscriber that cannot follow.
+const pressedPause = time.Millisecond
+
 // maxBatch is the number of packets after which output is written although more input waits.
 const maxBatch = 512
 
@@ -145,11 +149,16 @@ func (c *Conn) read() error {
 		}
 		c.active.Store(c.all.clock.Load())
 		err := c.handleInput()
-		if err != nil || c.handled >= maxBatch {
+		if err != nil || c.handled >= maxBatch || c.publisher.Pressed {
 			c.flushBatch()
 		}
 		if err != nil {
 			return err
+		}
+		if c.publisher.Pressed {
+			// A subscriber cannot follow: give it a moment before it would lose messages.
+			c.publisher.Pressed = false
+			time.Sleep(pressedPause)
 		}
 	}
 }

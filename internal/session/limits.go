@@ -67,9 +67,9 @@ func Standard() Limits {
 		SubscriptionIDs:  true,
 		RetainedForWild:  true,
 		RedeliverDup:     true,
-		QueueMemory:      1000,
+		QueueMemory:      10_000,
 		QueueStored:      100_000,
-		OutputBytes:      1 << 20,
+		OutputBytes:      2 << 20,
 		HoldTime:         200 * time.Millisecond,
 		ConnectTimeout:   10 * time.Second,
 	}

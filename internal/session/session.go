@@ -89,9 +89,12 @@ func (s *Session) Deliver(p *router.Publication, t *router.Target) {
 	}
 	retain := p.Retain && t.RetainAsPublished
 	if qos == 0 {
-		if len(c.out)+c.transport.Pending() > s.all.limits.OutputBytes {
-			s.all.count.dropped.Add(1)
-			return
+		if n := len(c.out) + c.transport.Pending(); n > s.all.limits.OutputBytes/8 {
+			p.Press()
+			if n > s.all.limits.OutputBytes {
+				s.all.count.dropped.Add(1)
+				return
+			}
 		}
 		if !c.appendPublication(p, t, 0, retain, 0) {
 			return

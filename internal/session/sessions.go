@@ -189,8 +189,7 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 	c.session = s
 	c.publication.Origin, c.publication.NoLocal, c.publication.Acknowledger = c.origin, s, c
 	c.active.Store(a.clock.Load())
-	c.buffer()
-	c.out = ack.Append(c.out, c.version)
+	c.append(ack.Append(nil, c.version))
 	s.will = p.Will
 	s.conn = c
 	s.resend(c)

@@ -214,7 +214,7 @@ func (p *plane) getRetainedMessage(ctx context.Context, req *awsapi.Request) (an
 		LastModifiedTime int64  `json:"lastModifiedTime"`
 		UserProperties   []byte `json:"userProperties,omitempty"`
 	}{m.Topic, m.Payload, m.QoS, m.Modified.UnixMilli(), nil}
-	if len(m.Properties.User) > 0 {
+	if m.Properties != nil && len(m.Properties.User) > 0 {
 		list := make([]map[string]string, len(m.Properties.User))
 		for i, u := range m.Properties.User {
 			list[i] = map[string]string{u.Key: u.Value}
