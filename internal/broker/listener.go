@@ -294,7 +294,7 @@ func explainHandshake(err error) string {
 // alerts are what a client's TLS alert says about the client.
 var alerts = map[uint8]string{
 	40: "the device found no common TLS parameters (handshake_failure)",
-	42: "the device did not accept the server's certificate (bad_certificate): check that it trusts berth's ca.pem, that the name it connects to is in the server certificate, and that its clock is set",
+	42: "the device did not accept the server's certificate (bad_certificate): check that berth's ca.pem is its root CA, that the name it connects to is in the server certificate, and that its clock is set",
 	43: "the device does not support the server certificate's type (unsupported_certificate)",
 	45: "the device says that the server certificate has expired or is not yet valid (certificate_expired): its clock is probably not set, so that it reads 1970; set the time over SNTP before TLS",
 	46: "the device could not use the server's certificate (certificate_unknown): check its clock and its root CA",

@@ -340,3 +340,19 @@ func (f *fixture) denials() string {
 	}
 	return strings.Join(all, "\n")
 }
+
+// tryCreate creates a thing and reports whether it was acknowledged.
+func (f *fixture) tryCreate(name string) bool {
+	r, err := http.NewRequest("POST", fmt.Sprintf("http://127.0.0.1:%d/things/%s", f.Ready.HTTPPort, name), strings.NewReader("{}"))
+	if err != nil {
+		return false
+	}
+	s := sigv4.Signer{AccessKeyID: adminID, SecretAccessKey: adminSecret, Region: "us-east-1", Service: "iot"}
+	s.Sign(r, []byte("{}"), time.Now())
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == 200
+}
