@@ -89,20 +89,16 @@ func runIdle(ctx context.Context, t Target, c Config, r *Result) error {
 	if err != nil {
 		return err
 	}
-	var links []*link
+	start := time.Now()
+	links, err := openAll(ctx, &t, &c, "idle", c.Connections)
+	if err != nil {
+		return err
+	}
 	defer func() {
 		for _, l := range links {
 			l.close()
 		}
 	}()
-	start := time.Now()
-	for i := range c.Connections {
-		l, err := open(ctx, &t, &c, clientID(&c, "idle", i))
-		if err != nil {
-			return err
-		}
-		links = append(links, l)
-	}
 	r.Seconds = time.Since(start).Seconds()
 	r.Sent, r.Delivered = len(links), len(links)
 	r.PerSecond = float64(len(links)) / r.Seconds

@@ -76,15 +76,11 @@ func runFlow(ctx context.Context, t Target, c Config, r *Result) (err error) {
 // connect opens subscribers first, so that no message finds nobody.
 func (f *flow) connect(ctx context.Context, t *Target, c *Config) error {
 	group := c.Prefix + "/" + strconv.FormatUint(uint64(f.run), 36) + "/"
-	for i := range c.Subscribers {
-		l, err := open(ctx, t, c, clientID(c, "sub", i))
-		if err != nil {
-			return err
-		}
-		f.subscribers = append(f.subscribers, &subscriber{
-			link: l, flow: f, index: i,
-			next: make([]uint64, c.Publishers), fresh: make([]int64, c.Publishers),
-		})
+	links, err := openAll(ctx, t, c, "sub", c.Subscribers)
+	if err != nil {
+		return err
+	}
+	for i, l := range links {
 		filter := group + "+"
 		if c.Scenario == "fan-out" && c.Publishers == 1 {
 			filter = group + "0"
@@ -92,15 +88,20 @@ func (f *flow) connect(ctx context.Context, t *Target, c *Config) error {
 		if c.Scenario == "pairs" || c.Scenario == "sparse" {
 			filter = group + strconv.Itoa(i)
 		}
-		if err := l.subscribe(filter, c.QoS); err != nil {
+		f.subscribers = append(f.subscribers, &subscriber{
+			link: l, flow: f, index: i, filter: filter,
+			next: make([]uint64, c.Publishers), fresh: make([]int64, c.Publishers),
+		})
+	}
+	for i, s := range f.subscribers {
+		if err := s.subscribe(s.filter, c.QoS); err != nil {
 			return fmt.Errorf("subscriber %d: %w", i, err)
 		}
 	}
-	for i := range c.Publishers {
-		l, err := open(ctx, t, c, clientID(c, "pub", i))
-		if err != nil {
-			return err
-		}
+	if links, err = openAll(ctx, t, c, "pub", c.Publishers); err != nil {
+		return err
+	}
+	for i, l := range links {
 		p := &publisher{
 			link: l, cfg: c, flow: f, index: uint32(i), topic: group + strconv.Itoa(i),
 			fanout: c.Subscribers, window: c.Window, limit: max(1, c.Outstanding/c.Publishers),

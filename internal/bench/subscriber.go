@@ -12,11 +12,12 @@ import (
 // subscriber counts and judges what arrives on one connection.
 type subscriber struct {
 	*link
-	flow  *flow
-	index int
-	next  []uint64 // by publisher: the number after the highest that has arrived
-	fresh []int64  // by publisher: arrived in this batch
-	seen  []uint32 // publishers of this batch
+	flow   *flow
+	index  int
+	filter string
+	next   []uint64 // by publisher: the number after the highest that has arrived
+	fresh  []int64  // by publisher: arrived in this batch
+	seen   []uint32 // publishers of this batch
 
 	latency                 histogram
 	unique, disorder, twice int
