@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +49,6 @@ type Broker struct {
 	counters Counters
 	http     httpListener
 	lastLog  atomic.Int64
-	open     sync.WaitGroup
 }
 
 // Counters count network connections.
@@ -96,7 +94,6 @@ func (b *Broker) accept(ctx context.Context, l net.Listener, serve func(net.Conn
 		c, err := l.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
-				b.open.Wait()
 				return nil
 			}
 			// Out of file descriptors, for example: wait a little and go on.
@@ -111,9 +108,7 @@ func (b *Broker) accept(ctx context.Context, l net.Listener, serve func(net.Conn
 		}
 		pause = 0
 		b.counters.Accepted.Add(1)
-		b.open.Add(1)
 		go func() {
-			defer b.open.Done()
 			defer b.recovered(c)
 			serve(c)
 		}()
