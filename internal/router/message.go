@@ -46,6 +46,8 @@ type Publication struct {
 	Properties *mqtt.Properties // may be nil; see Message.Properties
 	Expires    time.Time
 	Origin     *Origin
+	// Will says that this is a will message. The owner of a reserved topic does not hear of it.
+	Will bool
 	// NoLocal is the subscriber that publishes; its subscriptions with No Local are skipped.
 	NoLocal Subscriber
 	// Acknowledger is told when what the acknowledgement stands for has happened, if anything has to

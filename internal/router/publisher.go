@@ -1,6 +1,10 @@
 package router
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/berth-iot/berth/topic"
+)
 
 // maxRoutes bounds the topics whose subscribers a publisher remembers.
 const maxRoutes = 512
@@ -23,6 +27,7 @@ type Route struct {
 	Generation uint32
 
 	targets []Target
+	owner   Handler // of a reserved topic; nil for all others
 	fresh   uint64
 }
 
@@ -82,6 +87,9 @@ func (pub *Publisher) PublishTo(rt *Route, p *Publication) (waits bool) {
 		}
 		t.Subscriber.Deliver(p, t)
 	}
+	if rt.owner != nil && !p.Will {
+		rt.owner(p)
+	}
 	if p.receipt != nil {
 		p.receipt.Release(nil)
 		return true
@@ -89,7 +97,7 @@ func (pub *Publisher) PublishTo(rt *Route, p *Publication) (waits bool) {
 	return false
 }
 
-// refresh finds the subscribers again. Basic Ingest reaches rules only (AWS IoT developer guide,
+// refresh finds the subscribers and the owner again. Basic Ingest reaches rules only (AWS IoT developer guide,
 // "Reducing messaging costs with Basic Ingest").
 func (rt *Route) refresh(r *Router) {
 	clear(rt.targets)
@@ -99,6 +107,10 @@ func (rt *Route) refresh(r *Router) {
 		return
 	}
 	rt.targets, rt.fresh = r.targets(rt.Topic, rt.targets)
+	rt.owner = nil
+	if topic.Reserved(rt.Topic) {
+		rt.owner = r.owner(rt.Topic)
+	}
 }
 
 // Dirty notes output to be flushed.

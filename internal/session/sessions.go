@@ -362,7 +362,7 @@ func forget(tx *store.Tx, id string) error {
 }
 
 func (a *Sessions) publishWill(w *mqtt.Will, from *router.Origin) {
-	p := router.Publication{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Origin: from}
+	p := router.Publication{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Origin: from, Will: true}
 	props := w.Properties
 	props.Clear(mqtt.PropWillDelay)
 	if props.Has(mqtt.PropMessageExpiry) {
