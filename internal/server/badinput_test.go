@@ -60,7 +60,6 @@ func TestAWSLimits(t *testing.T) {
 		want mqtt.ReasonCode
 	}{
 		"payload":        {func(c *conn) { c.tryPub(1, "t", func(m *client.Message) { m.Payload = []byte(big + "x") }) }, mqtt.PacketTooLarge},
-		"QoS 2 publish":  {func(c *conn) { go c.tryPub(2, "t") }, mqtt.QoSNotSupported},
 		"deep topic":     {func(c *conn) { c.tryPub(1, "1/2/3/4/5/6/7/8/9") }, mqtt.TopicNameInvalid},
 		"long topic":     {func(c *conn) { c.tryPub(1, strings.Repeat("x", 257)) }, mqtt.TopicNameInvalid},
 		"reserved topic": {func(c *conn) { c.tryPub(1, "$aws/things/t/nothing") }, mqtt.TopicNameInvalid},
@@ -77,6 +76,13 @@ func TestAWSLimits(t *testing.T) {
 		if code := c.ended(); code != check.want {
 			t.Errorf("%s: ended with %v, want %v", name, code, check.want)
 		}
+	}
+	r := f.raw() // a client that does not heed the server's maximum QoS
+	r.send(connectPacket("two", func(c *mqtt.Connect) { c.Version = mqtt.V5 }))
+	r.wantType(mqtt.CONNACK)
+	r.send((&mqtt.Publish{QoS: 2, PacketID: 1, Topic: []byte("t")}).Append(nil, mqtt.V5))
+	if code := r.wantDisconnect(); code != mqtt.QoSNotSupported {
+		t.Errorf("QoS 2 publish: %v", code)
 	}
 	c = client5()
 	for i := range 50 {
