@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -58,13 +57,4 @@ func parseStatus(b []byte) (float64, error) {
 		}
 	}
 	return 0, fmt.Errorf("no VmRSS in the status of the process")
-}
-
-// ownTime is the CPU time of this process.
-func ownTime() (time.Duration, error) {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0, fmt.Errorf("read the own CPU time: %w", err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -191,18 +192,17 @@ func cipherSuites() []uint16 {
 
 // handshake agrees on TLS and hands the connection on.
 func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, http bool) {
-	raw, ok := newRawConn(c)
-	if !ok {
-		c.Close()
-		return
+	raw, tries := newRawConn(c)
+	if tries {
+		raw.blocks = true
+		c = raw
 	}
-	raw.blocks = true
-	t := tls.Server(raw, cfg)
+	t := tls.Server(c, cfg)
 	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	err := t.HandshakeContext(hctx)
 	cancel()
 	if err != nil {
-		b.handshakeFailed(raw, t, err)
+		b.handshakeFailed(remoteAddr(c), t, err)
 		c.Close()
 		return
 	}
@@ -211,9 +211,15 @@ func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, htt
 		b.http.hand(t)
 		return
 	}
-	raw.blocks = false
+	var transport session.Transport
+	if tries {
+		raw.blocks = false
+		transport = &secure{raw: raw, tls: t}
+	} else {
+		transport = newBlocking(t, remoteAddr(c))
+	}
 	cert := cs.PeerCertificates[0]
-	b.Sessions.Accept(ctx, &secure{raw: raw, tls: t}, session.Admission{
+	b.Sessions.Accept(ctx, transport, session.Admission{
 		Principal:   session.Principal{Kind: session.Certificate, ID: CertificateID(cert)},
 		Certificate: cert,
 		ServerName:  cs.ServerName,
@@ -221,12 +227,12 @@ func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, htt
 }
 
 // handshakeFailed records why, in words.
-func (b *Broker) handshakeFailed(raw *rawConn, t *tls.Conn, err error) {
+func (b *Broker) handshakeFailed(remote netip.AddrPort, t *tls.Conn, err error) {
 	b.counters.HandshakesFailed.Add(1)
 	reason := explainHandshake(err)
-	b.warn("TLS handshake failed", "remote", raw.remote, "reason", reason)
+	b.warn("TLS handshake failed", "remote", remote, "reason", reason)
 	if b.Denials.Admit() {
-		rec := denial.Record{Kind: denial.Handshake, SourceIP: raw.remote.Addr().Unmap().String(), Reason: reason}
+		rec := denial.Record{Kind: denial.Handshake, SourceIP: remote.Addr().Unmap().String(), Reason: reason}
 		if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
 			rec.Principal = CertificateID(certs[0])
 		}

@@ -44,7 +44,7 @@ type rawConn struct {
 
 func newRawConn(c net.Conn) (*rawConn, bool) {
 	sc, ok := c.(syscall.Conn)
-	if !ok {
+	if !ok || !canTry {
 		return nil, false
 	}
 	rc, err := sc.SyscallConn()
@@ -70,7 +70,7 @@ func (r *rawConn) tryRead(fd uintptr) bool {
 		p = r.in.Space()
 	}
 	for {
-		r.n, r.err = syscall.Read(int(fd), p)
+		r.n, r.err = readFD(fd, p)
 		switch r.err {
 		case syscall.EINTR:
 			continue
@@ -133,7 +133,7 @@ func (r *rawConn) fill(in *session.Input, idle func()) error {
 // tryWrite writes once and never waits.
 func (r *rawConn) tryWrite(fd uintptr) bool {
 	for {
-		r.written, r.werr = syscall.Write(int(fd), r.out)
+		r.written, r.werr = writeFD(fd, r.out)
 		if r.werr != syscall.EINTR {
 			return true
 		}

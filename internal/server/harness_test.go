@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -180,7 +179,6 @@ func (f *fixture) tls(d *device) *tls.Config {
 // inbox collects messages.
 type inbox struct {
 	t  *testing.T
-	mu sync.Mutex
 	ch chan client.Message
 }
 

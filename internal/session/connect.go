@@ -134,7 +134,7 @@ func (c *Conn) refuseUnread(err error) {
 			return
 		}
 	}
-	a.log.Debug("no CONNECT", "source_ip", c.request.SourceIP, "error", err)
+	a.refused(c.request, "no CONNECT packet: "+err.Error())
 	c.transport.Close()
 }
 

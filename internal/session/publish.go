@@ -213,9 +213,13 @@ func (c *Conn) holdBack() error {
 	return nil
 }
 
-// refused records that a client broke the protocol or a limit.
+// refused records that a client broke the protocol or a limit, and logs one line a second at most.
 func (a *Sessions) refused(r Request, reason string) {
 	a.count.refused.Add(1)
+	second := a.clock.Load() / 1000
+	if last := a.warned.Load(); last != second && a.warned.CompareAndSwap(last, second) {
+		a.log.Warn("refused", "client_id", r.ClientID, "principal", r.Principal.ID, "source_ip", r.SourceIP, "reason", reason)
+	}
 	if a.denials.Admit() {
 		a.denials.Add(denial.Record{Kind: denial.Protocol, ClientID: r.ClientID, Principal: r.Principal.ID,
 			SourceIP: r.SourceIP.String(), Reason: reason})

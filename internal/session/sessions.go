@@ -38,6 +38,7 @@ type Sessions struct {
 	completions completions
 	clock       atomic.Int64 // milliseconds since 1970, coarse
 	generations atomic.Uint32
+	warned      atomic.Int64 // the second of the last warning about a client
 
 	mu        sync.Mutex
 	sessions  map[string]*Session
