@@ -31,7 +31,7 @@ func serverFlags(cfg *server.Config) (f *pflag.FlagSet, load func() error) {
 	f.StringVar(&cfg.PlainPolicy, "plain-policy", cfg.PlainPolicy, "policy that says what clients of --mqtt-plain may do; until it exists they may do nothing")
 	f.BoolVar(&cfg.AllowInsecure, "allow-insecure", cfg.AllowInsecure, "let listeners without TLS be reached from other machines")
 	f.DurationVar(&cfg.SessionExpiry, "session-expiry", cfg.SessionExpiry, "longest life of a persistent session without connection; 0 for that of the semantics (aws: 1h)")
-	f.IntVar(&cfg.Inflight, "inflight", cfg.Inflight, "unacknowledged QoS 1 messages in each direction; 0 for 100")
+	f.IntVar(&cfg.Inflight, "inflight", cfg.Inflight, "unacknowledged QoS 1 messages in each direction; 0 for that of the semantics (aws: 100, mqtt: 1000)")
 	f.DurationVar(&cfg.MaxKeepAlive, "max-keep-alive", cfg.MaxKeepAlive, "longest keep-alive, which also replaces 0; 0 for that of the semantics (aws: 20m)")
 	f.IntVar(&cfg.MaxPayload, "max-payload", cfg.MaxPayload, "largest payload in bytes; 0 for that of the semantics (aws: 131072)")
 	f.IntVar(&cfg.MaxSubs, "max-subscriptions", cfg.MaxSubs, "subscriptions of one session; 0 for that of the semantics (aws: 50)")
