@@ -275,7 +275,7 @@ func (c *Conn) handleAck(t mqtt.Type, body []byte) error {
 		return disconnect(ClientError, mqtt.ProtocolError, "%s does not fit the message's state", t)
 	}
 	s.discard(d)
-	if len(s.queue) > 0 || s.backlog > 0 {
+	if s.queue.len() > 0 || s.backlog > 0 {
 		s.pump()
 	}
 	return nil

@@ -195,7 +195,7 @@ func (c *Conn) drain() {
 	for {
 		err := c.transport.Drain()
 		s.mu.Lock()
-		if err == nil && len(c.out) == 0 && len(s.queue) > 0 && s.conn == c {
+		if err == nil && len(c.out) == 0 && s.queue.len() > 0 && s.conn == c {
 			s.pump()
 		}
 		b := c.out

@@ -74,15 +74,16 @@ func (s *Session) spill() {
 			s.store(d, false)
 		}
 	})
-	for i := range s.queue {
-		if d := &s.queue[i]; !d.stored {
+	waiting := s.queue.all()
+	for i := range waiting {
+		if d := &waiting[i]; !d.stored {
 			s.store(d, false)
 		}
 	}
-	if len(s.queue) > 0 {
-		s.loaded = s.queue[0].seq - 1
-		s.backlog += len(s.queue)
-		s.queue = nil
+	if s.queue.len() > 0 {
+		s.loaded = waiting[0].seq - 1
+		s.backlog += len(waiting)
+		s.queue = fifo{}
 	}
 }
 
@@ -102,8 +103,9 @@ func (s *Session) storeHeld(before int64) (more bool) {
 	}
 	if s.persistent {
 		s.inflight.each(func(_ uint16, d *delivery) { visit(d) })
-		for i := range s.queue {
-			visit(&s.queue[i])
+		waiting := s.queue.all()
+		for i := range waiting {
+			visit(&waiting[i])
 		}
 	}
 	s.holding = more
@@ -152,11 +154,11 @@ func (s *Session) load() {
 	}
 	s.mu.Lock()
 	s.loading = false
-	if err != nil || s.conn == nil || len(s.queue) > 0 || s.loaded != after {
+	if err != nil || s.conn == nil || s.queue.len() > 0 || s.loaded != after {
 		s.mu.Unlock()
 		return
 	}
-	s.queue = page
+	s.queue = fifo{items: page}
 	s.backlog -= len(page)
 	if n := len(page); n > 0 {
 		s.loaded = page[n-1].seq

@@ -266,12 +266,12 @@ func (a *Sessions) detach(s *Session, c *Conn) {
 				d.receipt.Release(nil)
 			}
 		})
-		for i := range s.queue {
-			if r := s.queue[i].receipt; r != nil {
-				r.Release(nil)
+		for _, d := range s.queue.all() {
+			if d.receipt != nil {
+				d.receipt.Release(nil)
 			}
 		}
-		s.inflight, s.queue, s.incoming = window{}, nil, nil
+		s.inflight, s.queue, s.incoming = window{}, fifo{}, nil
 	}
 	var delay uint32
 	if will != nil && persistent && will.Properties.Has(mqtt.PropWillDelay) {
@@ -332,7 +332,7 @@ func (a *Sessions) discardState(s *Session) error {
 	filters := s.subscriptions
 	had := s.persistent
 	s.subscriptions = nil
-	s.inflight, s.queue, s.incoming = window{}, nil, nil
+	s.inflight, s.queue, s.incoming = window{}, fifo{}, nil
 	s.backlog, s.loaded, s.persistent = 0, s.seq, false
 	will, from := s.will, s.willFrom
 	s.will = nil

@@ -64,6 +64,7 @@ func (a *Sessions) releaseIdle(now time.Time) {
 	for _, s := range idle {
 		s.mu.Lock()
 		s.inflight.release()
+		s.queue.release()
 		s.mu.Unlock()
 	}
 }
