@@ -385,6 +385,39 @@ func TestFailedWrite(t *testing.T) {
 	}
 }
 
+// TestFlood sends far more to one shadow than it may, of what is large when parsed, while nothing
+// can be written: everything is answered, and no more is remembered than for one request.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	for _, inflight := range []int{DefaultInflight, -1} {
+		b := newBench(t, Config{Inflight: inflight})
+		l := b.listen("$aws/things/T/shadow/update/accepted", "$aws/things/T/shadow/update/rejected")
+		hold := make(chan struct{})
+		b.db.Submit(func(*store.Tx) error { <-hold; return nil }, nil)
+		payload := `{"state":{"reported":{"a":[` + strings.Repeat("1,", 3000) + `1]}}}`
+		const requests = 300
+		for range requests {
+			b.publish("$aws/things/T/shadow/update", payload)
+		}
+		close(hold)
+		accepted := 0
+		for range requests {
+			if name, _ := l.next(t); strings.HasSuffix(name, "accepted") {
+				accepted++
+			}
+		}
+		if want := max(inflight, 10); inflight > 0 && accepted != want || inflight < 0 && accepted != requests {
+			t.Errorf("%d in flight allowed: %d accepted", inflight, accepted)
+		}
+		b.Service.Close()
+		for _, sh := range b.shards {
+			if n := len(sh.draft.nodes); n > 2*maxNodes {
+				t.Errorf("%d in flight allowed: %d nodes", inflight, n)
+			}
+		}
+	}
+}
+
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, Config{CacheBytes: 4096})
