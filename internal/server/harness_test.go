@@ -35,14 +35,14 @@ const (
 
 // fixture is a server on free ports with a client for its API.
 type fixture struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 	cfg server.Config
 	*server.Server
 }
 
 // start starts a server whose plain listener allows everything.
-func start(t *testing.T, change ...func(*server.Config)) *fixture {
+func start(t testing.TB, change ...func(*server.Config)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: t.TempDir(), cfg: server.Defaults()}
 	f.cfg.MQTT, f.cfg.HTTPS, f.cfg.HTTP, f.cfg.MQTTPlain = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
@@ -58,7 +58,7 @@ func start(t *testing.T, change ...func(*server.Config)) *fixture {
 }
 
 // standard starts a server with the semantics of the MQTT standard.
-func standard(t *testing.T) *fixture {
+func standard(t testing.TB) *fixture {
 	return start(t, func(c *server.Config) { c.Semantics = "mqtt" })
 }
 
@@ -178,7 +178,7 @@ func (f *fixture) tls(d *device) *tls.Config {
 
 // inbox collects messages.
 type inbox struct {
-	t  *testing.T
+	t  testing.TB
 	ch chan client.Message
 }
 
@@ -318,7 +318,7 @@ func (c *conn) ended() mqtt.ReasonCode {
 func retained(m *client.Message) { m.Retain = true }
 
 // eventually polls a condition.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {

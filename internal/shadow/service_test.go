@@ -385,6 +385,39 @@ func TestFailedWrite(t *testing.T) {
 	}
 }
 
+// TestFlood sends far more to one shadow than it may, of what is large when parsed, while nothing
+// can be written: everything is answered, and no more is remembered than for one request.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	for _, inflight := range []int{DefaultInflight, -1} {
+		b := newBench(t, Config{Inflight: inflight})
+		l := b.listen("$aws/things/T/shadow/update/accepted", "$aws/things/T/shadow/update/rejected")
+		hold := make(chan struct{})
+		b.db.Submit(func(*store.Tx) error { <-hold; return nil }, nil)
+		payload := `{"state":{"reported":{"a":[` + strings.Repeat("1,", 3000) + `1]}}}`
+		const requests = 300
+		for range requests {
+			b.publish("$aws/things/T/shadow/update", payload)
+		}
+		close(hold)
+		accepted := 0
+		for range requests {
+			if name, _ := l.next(t); strings.HasSuffix(name, "accepted") {
+				accepted++
+			}
+		}
+		if want := max(inflight, 10); inflight > 0 && accepted != want || inflight < 0 && accepted != requests {
+			t.Errorf("%d in flight allowed: %d accepted", inflight, accepted)
+		}
+		b.Service.Close()
+		for _, sh := range b.shards {
+			if n := len(sh.draft.nodes); n > 2*maxNodes {
+				t.Errorf("%d in flight allowed: %d nodes", inflight, n)
+			}
+		}
+	}
+}
+
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, Config{CacheBytes: 4096})
@@ -408,38 +441,49 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// BenchmarkUpdateDurable is 64 writers with a shadow each, every update on disk before its answer,
-// accepted, delta and documents published to a subscriber.
+// BenchmarkUpdateDurable is 64 writers, every update on disk before its answer; accepted, delta and
+// documents are published to a subscriber. With 64 things each writer has its own, with more they
+// go round.
 func BenchmarkUpdateDurable(b *testing.B) {
+	for _, things := range []int{64, 20000} {
+		b.Run(fmt.Sprint("things=", things), func(b *testing.B) { benchmarkUpdate(b, things) })
+	}
+}
+
+func benchmarkUpdate(b *testing.B, things int) {
 	s := newBench(b, Config{})
 	counted := &counter{}
-	s.router.Subscribe(counted, "$aws/things/+/shadow/update/+", router.Subscription{QoS: 1})
 	ctx := context.Background()
 	body := strings.Repeat("x", 80)
 	const writers = 64
-	for w := range writers {
-		if _, err := s.Update(ctx, ID{Thing: fmt.Sprint("thing-", w)}, fmt.Appendf(nil,
-			`{"state":{"desired":{"target":-1,"note":%q},"reported":{"a":%q,"b":%q,"c":%q,"d":{"e":1,"f":[1,2,3]}}}}`, body, body, body, body)); err != nil {
-			b.Fatal(err)
+	thing := func(n int) ID { return ID{Thing: fmt.Sprint("thing-", n%things)} }
+	all := func(n int, update func(i int) error) {
+		var next atomic.Int64
+		var wg sync.WaitGroup
+		for range writers {
+			wg.Go(func() {
+				for i := int(next.Add(1)); i <= n; i = int(next.Add(1)) {
+					if err := update(i); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
 		}
+		wg.Wait()
 	}
-	counted.n.Store(0)
+	all(things, func(i int) error {
+		_, err := s.Update(ctx, thing(i), fmt.Appendf(nil,
+			`{"state":{"desired":{"target":-1,"note":%q},"reported":{"a":%q,"b":%q,"c":%q,"d":{"e":1,"f":[1,2,3]}}}}`, body, body, body, body))
+		return err
+	})
+	s.router.Subscribe(counted, "$aws/things/+/shadow/update/+", router.Subscription{QoS: 1})
 	b.ReportAllocs()
 	b.ResetTimer()
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for w := range writers {
-		wg.Go(func() {
-			id := ID{Thing: fmt.Sprint("thing-", w)}
-			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
-				if _, err := s.Update(ctx, id, fmt.Appendf(nil, `{"state":{"reported":{"target":%d,"d":{"e":%d}}},"clientToken":"t%d"}`, i, i, i)); err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
+	all(b.N, func(i int) error {
+		_, err := s.Update(ctx, thing(i), fmt.Appendf(nil, `{"state":{"reported":{"target":%d,"d":{"e":%d}}},"clientToken":"t%d"}`, i, i, i))
+		return err
+	})
 	b.StopTimer()
 	s.Service.Close()
 	if got := counted.n.Load(); got != 3*int64(b.N) {

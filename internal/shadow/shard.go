@@ -12,6 +12,10 @@ const (
 	maxWaitingBytes = 32 << 20
 )
 
+// maxNodes is the size from which a draft that takes many updates is opened anew, to be rid of nodes
+// that were replaced.
+const maxNodes = 1 << 16
+
 // request is a get, update or delete on its way through a shard.
 type request struct {
 	id        ID
@@ -222,6 +226,7 @@ func (sh *shard) handle(l *line, b *batch) (changed bool) {
 		res := result{request: r, first: len(b.answers.list)}
 		out := &b.answers
 		var parsed update
+		mark := len(w.nodes)
 		switch {
 		case r.tooLarge:
 			res.err = errTooLarge()
@@ -230,6 +235,9 @@ func (sh *shard) handle(l *line, b *batch) (changed bool) {
 			res.token = parsed.clientToken
 		default:
 			res.token, res.err = w.parseToken(r.payload, r.op == remove)
+		}
+		if res.err != nil || r.throttled || r.op != set {
+			w.truncate(mark) // only updates that are tried need their nodes
 		}
 		switch {
 		case r.throttled:
@@ -240,6 +248,9 @@ func (sh *shard) handle(l *line, b *batch) (changed bool) {
 		case r.op == set:
 			if res.err = w.apply(&parsed, now, out); res.err == nil {
 				changed = true
+			}
+			if len(w.nodes) > maxNodes && w.open(w.document()) != nil {
+				failure = errInternal()
 			}
 		case !w.live:
 			res.err = errNotFound(r.id)

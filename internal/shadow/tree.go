@@ -38,6 +38,12 @@ func (t *tree) reset() {
 	t.nodes = append(t.nodes[:0], node{})
 }
 
+// truncate drops the nodes added since there were n.
+func (t *tree) truncate(n int) {
+	clear(t.nodes[n:])
+	t.nodes = t.nodes[:n]
+}
+
 func (t *tree) add(n node) int32 {
 	t.nodes = append(t.nodes, n)
 	return int32(len(t.nodes) - 1)
