@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -107,12 +108,13 @@ type Conn struct {
 func (c *Conn) end(e ending) {
 	if c.ended.CompareAndSwap(nil, &e) {
 		c.transport.Interrupt()
+		c.owed.abandon()
 	}
 }
 
 // serve reads packets until the connection ends.
 func (c *Conn) serve() {
-	err := c.read()
+	err := c.readSafely()
 	var cl *closing
 	var me *mqtt.Error
 	switch {
@@ -128,6 +130,17 @@ func (c *Conn) serve() {
 		c.ended.CompareAndSwap(nil, &ending{ConnectionLost, mqtt.Success, detail})
 	}
 	c.all.part(c)
+}
+
+// readSafely keeps a bug that one client's packets trigger from ending the process.
+func (c *Conn) readSafely() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.all.log.Error("handling a packet panicked", "client_id", c.request.ClientID, "panic", r, "stack", string(debug.Stack()))
+			err = disconnect(ServerError, mqtt.UnspecifiedError, "internal error")
+		}
+	}()
+	return c.read()
 }
 
 // pressedPause is how long a publisher pauses after a batch for a subscriber that cannot follow.
@@ -175,6 +188,9 @@ func (c *Conn) handleInput() error {
 			in.room(max(size, 8))
 			return nil
 		}
+		if c.ended.Load() != nil { // what a connection that was ended still sent is not for its successor
+			return errEnded
+		}
 		if err := c.handle(h, body); err != nil {
 			return err
 		}
@@ -182,6 +198,9 @@ func (c *Conn) handleInput() error {
 		in.consume(size)
 	}
 }
+
+// errEnded stops the read loop of a connection whose end was decided elsewhere.
+var errEnded = errors.New("the connection ended")
 
 func (c *Conn) handle(h mqtt.Header, body []byte) error {
 	switch t := h.Type(); t {
@@ -248,6 +267,9 @@ func (c *Conn) handleAck(t mqtt.Type, body []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.conn != c {
+		return errEnded
+	}
 	d := s.inflight.find(a.PacketID)
 	switch {
 	case d == nil:

@@ -43,7 +43,8 @@ func (in *Input) bytes() []byte { return in.buf[in.start:in.end] }
 
 func (in *Input) consume(n int) { in.start += n }
 
-// room makes room for a packet of size bytes that has begun to arrive.
+// room makes room for more of a packet of size bytes that has begun to arrive. The buffer grows
+// with what has arrived, not with what a header claims.
 func (in *Input) room(size int) {
 	if in.start == in.end {
 		in.Idle()
@@ -52,12 +53,14 @@ func (in *Input) room(size int) {
 	if in.start+size <= len(in.buf) && in.end < len(in.buf) {
 		return
 	}
-	if size <= len(in.buf) && in.start > 0 {
+	if in.start > 0 {
 		in.end = copy(in.buf, in.buf[in.start:in.end])
 		in.start = 0
+	}
+	if in.end < len(in.buf) {
 		return
 	}
-	bigger := make([]byte, max(size, inputSize))
+	bigger := make([]byte, min(size, 2*len(in.buf)))
 	n := copy(bigger, in.bytes())
 	if in.pooled != nil {
 		inputs.Put(in.pooled)

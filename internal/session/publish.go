@@ -1,7 +1,6 @@
 package session
 
 import (
-	"errors"
 	"time"
 
 	"github.com/berth-iot/berth/internal/denial"
@@ -208,7 +207,7 @@ func (c *Conn) holdBack() error {
 	c.flushBatch()
 	c.owed.wait(limit, func() bool { return c.ended.Load() != nil })
 	if c.ended.Load() != nil {
-		return errors.New("the connection ended")
+		return errEnded
 	}
 	return nil
 }

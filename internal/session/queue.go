@@ -36,12 +36,12 @@ func (s *Session) keep(p *router.Publication, t *router.Target, qos byte) {
 	s.seq++
 	s.backlog++
 	d := delivery{message: p.Keep(), qos: qos, retain: p.Retain && t.RetainAsPublished, ids: t.IDs, seq: s.seq, receipt: p.Hold()}
-	s.store(&d, s.conn != nil)
+	s.store(&d)
 }
 
-// store queues the row of a delivery and moves its receipt to the commit. wake says that the
-// session should look at its backlog afterwards.
-func (s *Session) store(d *delivery, wake bool) {
+// store queues the row of a delivery and moves its receipt to the commit. The session looks at its
+// backlog afterwards: it may have connected, and looked, before the row could be read.
+func (s *Session) store(d *delivery) {
 	m, receipt := d.message, d.receipt
 	d.stored, d.receipt = true, nil
 	ids := []byte{}
@@ -53,9 +53,7 @@ func (s *Session) store(d *delivery, wake bool) {
 		if receipt != nil {
 			receipt.Release(err)
 		}
-		if wake {
-			s.all.completions.wake(s)
-		}
+		s.all.completions.wake(s)
 	})
 }
 
@@ -71,13 +69,13 @@ func millis(t time.Time) int64 {
 func (s *Session) spill() {
 	s.inflight.each(func(_ uint16, d *delivery) {
 		if !d.stored && d.message != nil && d.state == published {
-			s.store(d, false)
+			s.store(d)
 		}
 	})
 	waiting := s.queue.all()
 	for i := range waiting {
 		if d := &waiting[i]; !d.stored {
-			s.store(d, false)
+			s.store(d)
 		}
 	}
 	if s.queue.len() > 0 {
@@ -96,7 +94,7 @@ func (s *Session) storeHeld(before int64) (more bool) {
 		switch {
 		case d.receipt == nil:
 		case d.since <= before:
-			s.store(d, false)
+			s.store(d)
 		default:
 			more = true
 		}
@@ -115,13 +113,40 @@ func (s *Session) storeHeld(before int64) (more bool) {
 // loadPage is the number of messages read from the backlog at a time.
 const loadPage = 256
 
-// load reads the next page of the backlog into the queue.
+// load reads the next page of the backlog into the queue, and again if the session changed
+// meanwhile.
 func (s *Session) load() {
-	s.mu.Lock()
-	after := s.loaded
-	s.mu.Unlock()
-	var page []delivery
-	err := s.all.db.Query(context.Background(), `SELECT seq, topic, payload, qos, retain, properties, identifiers, expires_at
+	for again := true; again; {
+		s.mu.Lock()
+		after := s.loaded
+		s.mu.Unlock()
+		page, err := s.readPage(after)
+		if err != nil {
+			s.all.log.Error("read queued messages", "client_id", s.id, "error", err)
+		}
+		s.mu.Lock()
+		c := s.conn
+		wanted := err == nil && c != nil && s.queue.len() == 0 && s.backlog > 0
+		again = wanted && s.loaded != after
+		moved := false
+		if !again {
+			s.loading = false
+			if wanted && len(page) > 0 { // an empty page: the rows are not committed yet, the commit wakes
+				s.queue = fifo{items: page}
+				s.backlog -= len(page)
+				s.loaded = page[len(page)-1].seq
+				moved = s.pump()
+			}
+		}
+		s.mu.Unlock()
+		if moved {
+			c.Flush()
+		}
+	}
+}
+
+func (s *Session) readPage(after int64) (page []delivery, err error) {
+	err = s.all.db.Query(context.Background(), `SELECT seq, topic, payload, qos, retain, properties, identifiers, expires_at
 		FROM session_queue WHERE client_id = ? AND seq > ? ORDER BY seq LIMIT ?`, []any{s.id, after, loadPage},
 		func(row store.Row) error {
 			m := &router.Message{}
@@ -149,26 +174,7 @@ func (s *Session) load() {
 			page = append(page, d)
 			return nil
 		})
-	if err != nil {
-		s.all.log.Error("read queued messages", "client_id", s.id, "error", err)
-	}
-	s.mu.Lock()
-	s.loading = false
-	if err != nil || s.conn == nil || s.queue.len() > 0 || s.loaded != after {
-		s.mu.Unlock()
-		return
-	}
-	s.queue = fifo{items: page}
-	s.backlog -= len(page)
-	if n := len(page); n > 0 {
-		s.loaded = page[n-1].seq
-	}
-	c := s.conn
-	moved := len(page) > 0 && s.pump() // an empty page: the rows are not committed yet, the commit wakes
-	s.mu.Unlock()
-	if moved {
-		c.Flush()
-	}
+	return page, err
 }
 
 // forgetStored deletes the row of a message that was acknowledged or outlived.

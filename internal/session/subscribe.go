@@ -47,6 +47,10 @@ func (c *Conn) handleSubscribe(body []byte) error {
 			sub.QoS = min(sub.QoS, limits.MaxQoS)
 			rs := router.Subscription{QoS: sub.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished, ID: id}
 			s.mu.Lock()
+			if s.conn != c {
+				s.mu.Unlock()
+				return errEnded
+			}
 			_, exists := s.subscriptions[sub.Filter]
 			if !exists && limits.MaxSubscriptions > 0 && len(s.subscriptions) >= limits.MaxSubscriptions {
 				code = mqtt.QuotaExceeded
@@ -170,7 +174,7 @@ func (c *Conn) sendRetained(sub mqtt.Subscription, id uint32) {
 			}
 			if s.backlog > 0 {
 				s.backlog++
-				s.store(&d, true)
+				s.store(&d)
 				break
 			}
 			s.loaded = s.seq
