@@ -104,13 +104,18 @@ func (a *Authority) Access(ctx context.Context, r *session.Request) (*policy.Set
 	case session.Anonymous:
 		return a.anonymous(ctx, pc)
 	}
-	return a.certificate(ctx, r.Principal.ID, r.ClientID, pc)
+	set, identity, err := a.certificate(ctx, r.Principal.ID, r.ClientID, pc)
+	if err == nil && identity.Exclusive {
+		r.ThingName = identity.Thing.Name
+	}
+	return set, err
 }
 
 // HTTPAccess compiles the policies that hold for an HTTP request with a client certificate. There
 // is no client identifier and so no associated thing.
 func (a *Authority) HTTPAccess(ctx context.Context, certificateID string, source netip.Addr) (*policy.Set, error) {
-	return a.certificate(ctx, certificateID, "", &policy.Context{ARNPrefix: a.prefix, Protocol: policy.HTTP, SourceIP: source, Now: time.Now()})
+	set, _, err := a.certificate(ctx, certificateID, "", &policy.Context{ARNPrefix: a.prefix, Protocol: policy.HTTP, SourceIP: source, Now: time.Now()})
+	return set, err
 }
 
 func (a *Authority) anonymous(ctx context.Context, pc *policy.Context) (*policy.Set, error) {
@@ -131,20 +136,20 @@ func (a *Authority) anonymous(ctx context.Context, pc *policy.Context) (*policy.
 	return policy.Compile(named, pc), nil
 }
 
-func (a *Authority) certificate(ctx context.Context, id, clientID string, pc *policy.Context) (*policy.Set, error) {
+func (a *Authority) certificate(ctx context.Context, id, clientID string, pc *policy.Context) (*policy.Set, *registry.Identity, error) {
 	identity, err := a.registry.Identity(ctx, id, clientID)
 	if errors.Is(err, registry.ErrNotFound) {
-		return nil, fmt.Errorf("%w: certificate %s is not registered", session.ErrRefused, id)
+		return nil, nil, fmt.Errorf("%w: certificate %s is not registered", session.ErrRefused, id)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if identity.Status != registry.Active {
-		return nil, fmt.Errorf("%w: certificate %s is %s, not ACTIVE", session.ErrRefused, id, identity.Status)
+		return nil, nil, fmt.Errorf("%w: certificate %s is %s, not ACTIVE", session.ErrRefused, id, identity.Status)
 	}
 	named, err := a.named(identity.Policies)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pc.CertificateID = id
 	pc.ThingAttached = identity.ThingAttached
@@ -154,13 +159,13 @@ func (a *Authority) certificate(ctx context.Context, id, clientID string, pc *po
 	if pc.Certificate == nil {
 		c, err := a.registry.DescribeCertificate(ctx, id)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if pc.Certificate, err = registry.ParseCertificate(c.PEM); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return policy.Compile(named, pc), nil
+	return policy.Compile(named, pc), identity, nil
 }
 
 // Check implements broker.Certificates: a certificate may be used if it is registered, ACTIVE and

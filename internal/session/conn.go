@@ -75,6 +75,7 @@ type Conn struct {
 	version   mqtt.Version
 	request   Request
 	origin    *router.Origin
+	sessionID string
 	publisher *router.Publisher
 	input     Input
 

@@ -47,6 +47,8 @@ type Request struct {
 	WillTopic         string
 	// Certificate is set during the connect only.
 	Certificate *x509.Certificate
+	// ThingName is set by Access to the thing that the certificate is attached to exclusively.
+	ThingName string
 }
 
 // Authority decides what a connection may do.
@@ -87,6 +89,9 @@ func (a *Sessions) Accept(ctx context.Context, t Transport, adm Admission) {
 	c.version = packet.Version
 	if ref := c.admit(ctx, packet); ref != nil {
 		a.count.connectsRefused.Add(1)
+		if ref.code == mqtt.NotAuthorized {
+			a.lifecycle.ConnectFailed(c.client())
+		}
 		a.log.Debug("connect refused", "client_id", packet.ClientID, "principal", adm.Principal.ID, "reason", ref.reason)
 		c.refuse(ref.code)
 		return

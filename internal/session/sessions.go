@@ -23,6 +23,7 @@ type Config struct {
 	Store     *store.DB
 	Authority Authority
 	Denials   *denial.Log
+	Lifecycle Lifecycle // may be nil
 	Log       *slog.Logger
 }
 
@@ -33,6 +34,7 @@ type Sessions struct {
 	db          *store.DB
 	authority   Authority
 	denials     *denial.Log
+	lifecycle   Lifecycle
 	log         *slog.Logger
 	count       counters
 	completions completions
@@ -56,6 +58,9 @@ type Sessions struct {
 func Open(ctx context.Context, cfg Config) (*Sessions, error) {
 	a := &Sessions{limits: cfg.Limits, router: cfg.Router, db: cfg.Store, authority: cfg.Authority, denials: cfg.Denials, log: cfg.Log,
 		sessions: make(map[string]*Session), conns: make(map[*Conn]struct{}), stop: make(chan struct{}), stopped: make(chan struct{})}
+	if a.lifecycle = cfg.Lifecycle; a.lifecycle == nil {
+		a.lifecycle = silence{}
+	}
 	a.clock.Store(time.Now().UnixMilli())
 	if err := a.db.Migrate(ctx, "session", schema); err != nil {
 		return nil, err
@@ -187,7 +192,7 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 	s.mu.Lock()
 	s.persistent, s.expiry = expiry > 0, expiry
 	s.will, s.deadline = nil, time.Time{} // [MQTT-3.1.3-9]
-	c.session = s
+	c.session, c.sessionID = s, newSessionID()
 	c.publication.Origin, c.publication.NoLocal, c.publication.Acknowledger = c.origin, s, c
 	c.active.Store(a.clock.Load())
 	c.append(ack.Append(nil, c.version))
@@ -206,6 +211,7 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 	a.count.connected.Add(1)
 	a.log.Debug("connected", "client_id", id, "principal", c.request.Principal.ID, "session_present", ack.SessionPresent)
 	c.flush() // unlocks
+	a.lifecycle.Connected(c.client())
 	return nil
 }
 
@@ -289,6 +295,7 @@ func (a *Sessions) detach(s *Session, c *Conn) {
 	a.count.connected.Add(-1)
 	a.log.Debug("disconnected", "client_id", s.id, "reason", string(e.reason), "detail", e.detail)
 
+	a.lifecycle.Disconnected(c.client(), e.reason)
 	if will != nil && delay == 0 {
 		a.publishWill(will, c.origin)
 	}

@@ -78,6 +78,13 @@ func (c *Conn) handleSubscribe(body []byte) error {
 		return err
 	}
 	c.acks = ack.Append(c.acks, mqtt.SUBACK, c.version)
+	if len(retained) > 0 {
+		filters := make([]string, len(retained))
+		for i, a := range retained {
+			filters[i] = a.sub.Filter
+		}
+		c.all.lifecycle.Subscribed(c.client(), filters)
+	}
 	for _, a := range retained {
 		if a.sub.RetainHandling == 0 || a.sub.RetainHandling == 1 && a.fresh {
 			c.sendRetained(a.sub, id)
@@ -193,6 +200,7 @@ func (c *Conn) handleUnsubscribe(body []byte) error {
 	}
 	ack := mqtt.Suback{PacketID: p.PacketID}
 	var rows [][]any
+	var removed []string
 	s := c.session
 	for _, filter := range p.Filters {
 		if filter == "" { // [MQTT-4.7.3-1]
@@ -210,6 +218,7 @@ func (c *Conn) handleUnsubscribe(body []byte) error {
 			code = mqtt.NoSubscriptionExisted
 		} else {
 			c.all.router.Unsubscribe(s, filter)
+			removed = append(removed, filter)
 		}
 		ack.Codes = append(ack.Codes, code)
 	}
@@ -217,5 +226,8 @@ func (c *Conn) handleUnsubscribe(body []byte) error {
 		return err
 	}
 	c.acks = ack.Append(c.acks, mqtt.UNSUBACK, c.version)
+	if len(removed) > 0 {
+		c.all.lifecycle.Unsubscribed(c.client(), removed)
+	}
 	return nil
 }
