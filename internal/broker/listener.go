@@ -11,8 +11,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +50,6 @@ type Broker struct {
 	counters Counters
 	http     httpListener
 	lastLog  atomic.Int64
-	open     sync.WaitGroup
 }
 
 // Counters count network connections.
@@ -96,7 +95,6 @@ func (b *Broker) accept(ctx context.Context, l net.Listener, serve func(net.Conn
 		c, err := l.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
-				b.open.Wait()
 				return nil
 			}
 			// Out of file descriptors, for example: wait a little and go on.
@@ -111,9 +109,7 @@ func (b *Broker) accept(ctx context.Context, l net.Listener, serve func(net.Conn
 		}
 		pause = 0
 		b.counters.Accepted.Add(1)
-		b.open.Add(1)
 		go func() {
-			defer b.open.Done()
 			defer b.recovered(c)
 			serve(c)
 		}()
@@ -196,18 +192,17 @@ func cipherSuites() []uint16 {
 
 // handshake agrees on TLS and hands the connection on.
 func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, http bool) {
-	raw, ok := newRawConn(c)
-	if !ok {
-		c.Close()
-		return
+	raw, tries := newRawConn(c)
+	if tries {
+		raw.blocks = true
+		c = raw
 	}
-	raw.blocks = true
-	t := tls.Server(raw, cfg)
+	t := tls.Server(c, cfg)
 	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	err := t.HandshakeContext(hctx)
 	cancel()
 	if err != nil {
-		b.handshakeFailed(raw, t, err)
+		b.handshakeFailed(remoteAddr(c), t, err)
 		c.Close()
 		return
 	}
@@ -216,9 +211,15 @@ func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, htt
 		b.http.hand(t)
 		return
 	}
-	raw.blocks = false
+	var transport session.Transport
+	if tries {
+		raw.blocks = false
+		transport = &secure{raw: raw, tls: t}
+	} else {
+		transport = newBlocking(t, remoteAddr(c))
+	}
 	cert := cs.PeerCertificates[0]
-	b.Sessions.Accept(ctx, &secure{raw: raw, tls: t}, session.Admission{
+	b.Sessions.Accept(ctx, transport, session.Admission{
 		Principal:   session.Principal{Kind: session.Certificate, ID: CertificateID(cert)},
 		Certificate: cert,
 		ServerName:  cs.ServerName,
@@ -226,12 +227,12 @@ func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, htt
 }
 
 // handshakeFailed records why, in words.
-func (b *Broker) handshakeFailed(raw *rawConn, t *tls.Conn, err error) {
+func (b *Broker) handshakeFailed(remote netip.AddrPort, t *tls.Conn, err error) {
 	b.counters.HandshakesFailed.Add(1)
 	reason := explainHandshake(err)
-	b.warn("TLS handshake failed", "remote", raw.remote, "reason", reason)
+	b.warn("TLS handshake failed", "remote", remote, "reason", reason)
 	if b.Denials.Admit() {
-		rec := denial.Record{Kind: denial.Handshake, SourceIP: raw.remote.Addr().Unmap().String(), Reason: reason}
+		rec := denial.Record{Kind: denial.Handshake, SourceIP: remote.Addr().Unmap().String(), Reason: reason}
 		if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
 			rec.Principal = CertificateID(certs[0])
 		}
@@ -294,7 +295,7 @@ func explainHandshake(err error) string {
 // alerts are what a client's TLS alert says about the client.
 var alerts = map[uint8]string{
 	40: "the device found no common TLS parameters (handshake_failure)",
-	42: "the device did not accept the server's certificate (bad_certificate): check that it trusts berth's ca.pem, that the name it connects to is in the server certificate, and that its clock is set",
+	42: "the device did not accept the server's certificate (bad_certificate): check that berth's ca.pem is its root CA, that the name it connects to is in the server certificate, and that its clock is set",
 	43: "the device does not support the server certificate's type (unsupported_certificate)",
 	45: "the device says that the server certificate has expired or is not yet valid (certificate_expired): its clock is probably not set, so that it reads 1970; set the time over SNTP before TLS",
 	46: "the device could not use the server's certificate (certificate_unknown): check its clock and its root CA",

@@ -44,7 +44,7 @@ type rawConn struct {
 
 func newRawConn(c net.Conn) (*rawConn, bool) {
 	sc, ok := c.(syscall.Conn)
-	if !ok {
+	if !ok || !canTry {
 		return nil, false
 	}
 	rc, err := sc.SyscallConn()
@@ -58,7 +58,8 @@ func newRawConn(c net.Conn) (*rawConn, bool) {
 
 func remoteAddr(c net.Conn) netip.AddrPort {
 	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort()
+		ap := a.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
 	return netip.AddrPort{}
 }
@@ -70,7 +71,7 @@ func (r *rawConn) tryRead(fd uintptr) bool {
 		p = r.in.Space()
 	}
 	for {
-		r.n, r.err = syscall.Read(int(fd), p)
+		r.n, r.err = readFD(fd, p)
 		switch r.err {
 		case syscall.EINTR:
 			continue
@@ -133,7 +134,7 @@ func (r *rawConn) fill(in *session.Input, idle func()) error {
 // tryWrite writes once and never waits.
 func (r *rawConn) tryWrite(fd uintptr) bool {
 	for {
-		r.written, r.werr = syscall.Write(int(fd), r.out)
+		r.written, r.werr = writeFD(fd, r.out)
 		if r.werr != syscall.EINTR {
 			return true
 		}
@@ -204,6 +205,24 @@ func (r *rawConn) drain() error {
 // still be written.
 func (r *rawConn) interrupt() { r.Conn.SetReadDeadline(time.Unix(1, 0)) }
 
+// lingerTime is how long a closed connection waits for the client to close too.
+const lingerTime = time.Second
+
+// linger closes the writing side and reads until the client closes, so that the last packet, with
+// its reason, is not lost to a reset because of bytes that nobody read.
+func (r *rawConn) linger() error {
+	if tcp, ok := r.Conn.(*net.TCPConn); ok && r.unwritten() == 0 && tcp.CloseWrite() == nil {
+		tcp.SetReadDeadline(time.Now().Add(lingerTime))
+		var waste [512]byte
+		for {
+			if _, err := tcp.Read(waste[:]); err != nil {
+				break
+			}
+		}
+	}
+	return r.Conn.Close()
+}
+
 // plain is MQTT straight over TCP. It implements session.Transport.
 type plain struct{ *rawConn }
 
@@ -211,6 +230,7 @@ func (p plain) Fill(in *session.Input, idle func()) error { return p.fill(in, id
 func (p plain) Drain() error                              { return p.drain() }
 func (p plain) Pending() int                              { return p.unwritten() }
 func (p plain) Interrupt()                                { p.interrupt() }
+func (p plain) Close() error                              { return p.linger() }
 func (p plain) RemoteAddr() netip.AddrPort                { return p.remote }
 func (p plain) Write(b []byte) (bool, error) {
 	if _, err := p.rawConn.Write(b); err != nil {

@@ -57,7 +57,7 @@ func (s *secure) Close() error {
 		s.raw.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 		s.tls.CloseWrite()
 	}
-	return s.raw.Conn.Close()
+	return s.raw.linger()
 }
 
 // blocking is a Transport over any stream that only knows how to block, such as a WebSocket.

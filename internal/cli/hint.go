@@ -42,6 +42,10 @@ func hint(err error) string {
 		return hintAPI(api.ErrorCode())
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there: is berth serve running?"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another server, perhaps another berth or Mosquitto, has the port: stop it or choose another with the flag"
+	case errors.Is(err, syscall.EACCES):
+		return "ports below 1024 need the capability CAP_NET_BIND_SERVICE; files may belong to another user"
 	case errors.As(err, &authority):
 		return "the server is not the one whose ca.pem was read: check --data, or AWS_CA_BUNDLE"
 	case errors.As(err, &host):

@@ -55,6 +55,7 @@ device side in one program.`,
 		keyCommand(),
 		pubCommand(),
 		subCommand(),
+		benchCommand(),
 	)
 	return root
 }

@@ -253,6 +253,29 @@ func TestConcurrentPublishesKeepToReceiveMaximum(t *testing.T) {
 	wg.Wait()
 }
 
+func TestServerLimitsAreKept(t *testing.T) {
+	t.Parallel()
+	c := dial(t, against(t, Options{}, func(s *script) {
+		s.want(mqtt.CONNECT)
+		ack := mqtt.Connack{}
+		ack.Properties.MaximumQoS, ack.Properties.MaximumPacketSize = 1, 100
+		ack.Properties.Mark(mqtt.PropMaximumQoS, mqtt.PropRetainAvailable, mqtt.PropMaximumPacketSize)
+		s.write(ack.Append(nil, s.version))
+		s.want(mqtt.DISCONNECT) // nothing else may come
+	}))
+	for want, m := range map[mqtt.ReasonCode]Message{
+		mqtt.QoSNotSupported:    {Topic: "t", QoS: 2},
+		mqtt.RetainNotSupported: {Topic: "t", Retain: true},
+		mqtt.PacketTooLarge:     {Topic: "t", Payload: make([]byte, 100)},
+	} {
+		var refused *CodeError
+		if code, err := c.Publish(t.Context(), m); code != want || !errors.As(err, &refused) {
+			t.Errorf("%+v: %v, %v, want %v", m, code, err, want)
+		}
+	}
+	c.Close(t.Context())
+}
+
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -121,7 +121,7 @@ func Hint(err error) string {
 	case errors.As(err, &dial):
 		return hintDial(dial)
 	case errors.Is(err, errHungUp):
-		return "AWS IoT closes the connection when a policy denies a publish or subscribe; berth explain shows the denial"
+		return "AWS IoT closes the connection when a policy denies a publish, and for QoS 2; berth explain shows denials"
 	}
 	return ""
 }

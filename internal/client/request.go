@@ -17,6 +17,9 @@ func (c *Client) Publish(ctx context.Context, m Message) (mqtt.ReasonCode, error
 	if m.QoS > 2 || len(m.Topic) > 65535 {
 		return mqtt.ProtocolError, fmt.Errorf("publish to %q: QoS must be 0, 1 or 2 and a topic at most 65,535 bytes", clip(m.Topic))
 	}
+	if code := c.unsupported(&m); code != mqtt.Success {
+		return code, &CodeError{Operation: "publish to " + quote(m.Topic), Code: code}
+	}
 	if m.QoS == 0 {
 		return mqtt.Success, c.send("publish to "+quote(m.Topic), func(b []byte) []byte { return p.Append(b, c.version) })
 	}
@@ -43,6 +46,20 @@ func (c *Client) Publish(ctx context.Context, m Message) (mqtt.ReasonCode, error
 		return a.code, &CodeError{Operation: "publish to " + quote(m.Topic), Code: a.code, Reason: a.reason}
 	}
 	return a.code, nil
+}
+
+// unsupported looks for what the server has said in CONNACK that it does not take: it would close
+// the connection (sections 3.2.2.3.4 to 3.2.2.3.6).
+func (c *Client) unsupported(m *Message) mqtt.ReasonCode {
+	switch p := &c.connack.Properties; {
+	case p.Has(mqtt.PropMaximumQoS) && m.QoS > p.MaximumQoS:
+		return mqtt.QoSNotSupported
+	case p.Has(mqtt.PropRetainAvailable) && p.RetainAvailable == 0 && m.Retain:
+		return mqtt.RetainNotSupported
+	case p.Has(mqtt.PropMaximumPacketSize) && len(m.Topic)+len(m.Payload) > int(p.MaximumPacketSize):
+		return mqtt.PacketTooLarge
+	}
+	return mqtt.Success
 }
 
 // Subscribe asks for topic filters and returns one reason code for each, in order. A refused filter

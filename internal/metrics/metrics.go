@@ -14,6 +14,7 @@ import (
 	"github.com/berth-iot/berth/internal/broker"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/session"
+	"github.com/berth-iot/berth/internal/shadow"
 	"github.com/berth-iot/berth/internal/store"
 )
 
@@ -24,7 +25,7 @@ type Metrics struct {
 }
 
 // New registers the metrics of every part.
-func New(s *session.Sessions, b *broker.Broker, r *router.Router, db *store.DB) *Metrics {
+func New(s *session.Sessions, b *broker.Broker, r *router.Router, shadows *shadow.Service, db *store.DB) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.requests = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "berth_api_request_seconds", Help: "Time to answer a REST request.",
@@ -58,6 +59,9 @@ func New(s *session.Sessions, b *broker.Broker, r *router.Router, db *store.DB) 
 	gauge("berth_sessions", "Sessions, connected or not.", func() float64 { return float64(s.Counts().SessionsNow) })
 	gauge("berth_subscriptions", "Subscriptions.", func() float64 { return float64(r.Subscriptions()) })
 	gauge("berth_retained_messages", "Retained messages.", func() float64 { return float64(r.RetainedCount()) })
+	counter("berth_shadow_requests_accepted_total", "Shadow requests that were carried out.", func() float64 { return float64(shadows.Counts().Accepted) })
+	counter("berth_shadow_requests_rejected_total", "Shadow requests that were refused.", func() float64 { return float64(shadows.Counts().Rejected) })
+	counter("berth_shadow_requests_dropped_total", "Shadow requests that found no room to wait.", func() float64 { return float64(shadows.Counts().Dropped) })
 	counter("berth_store_commits_total", "Transactions committed.", func() float64 { return float64(db.Stats().Commits) })
 	counter("berth_store_operations_total", "Operations in committed transactions.", func() float64 { return float64(db.Stats().Operations) })
 	counter("berth_store_failures_total", "Transactions that could not be committed.", func() float64 { return float64(db.Stats().Failures) })

@@ -17,9 +17,9 @@ type Message struct {
 	// Properties are those that travel with the message. Topic alias, subscription identifiers and
 	// message expiry are not among them: the first two belong to one connection, the third is
 	// Expires.
-	Properties mqtt.Properties
-	Expires    time.Time // zero: never
-	Modified   time.Time // when the server accepted it
+	Properties *mqtt.Properties // nil for none
+	Expires    time.Time        // zero: never
+	Modified   time.Time        // of a retained message: when the server accepted it
 	Origin     *Origin
 }
 
@@ -46,6 +46,8 @@ type Publication struct {
 	Properties *mqtt.Properties // may be nil; see Message.Properties
 	Expires    time.Time
 	Origin     *Origin
+	// Will says that this is a will message. The owner of a reserved topic does not hear of it.
+	Will bool
 	// NoLocal is the subscriber that publishes; its subscriptions with No Local are skipped.
 	NoLocal Subscriber
 	// Acknowledger is told when what the acknowledgement stands for has happened, if anything has to
@@ -68,9 +70,10 @@ type encoding struct {
 func (p *Publication) Keep() *Message {
 	if p.kept == nil {
 		m := &Message{Topic: p.Topic, Payload: append([]byte{}, p.Payload...), QoS: p.QoS, Retain: p.Retain,
-			Expires: p.Expires, Modified: time.Now(), Origin: p.Origin}
-		if p.Properties != nil {
-			m.Properties = *p.Properties
+			Expires: p.Expires, Origin: p.Origin}
+		if p.Properties != nil && !p.Properties.Empty() {
+			props := *p.Properties
+			m.Properties = &props
 		}
 		p.kept = m
 	}
@@ -113,6 +116,23 @@ func (p *Publication) Packet(v mqtt.Version, qos byte) (packet []byte, idAt int)
 		e.bytes[0] = byte(mqtt.PUBLISH)<<4 | qos<<1
 	}
 	return e.bytes, e.idAt
+}
+
+// StoredProperties are the message's properties as bytes for a database; never nil.
+func (m *Message) StoredProperties() []byte {
+	if m.Properties == nil {
+		return []byte{}
+	}
+	return m.Properties.AppendStored([]byte{})
+}
+
+// LoadProperties reads what StoredProperties wrote.
+func (m *Message) LoadProperties(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	m.Properties = &mqtt.Properties{}
+	return m.Properties.DecodeStored(b)
 }
 
 // WithExpiry returns a copy of props with the message expiry interval that remains, in whole

@@ -1,6 +1,10 @@
 package router
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/berth-iot/berth/topic"
+)
 
 // maxRoutes bounds the topics whose subscribers a publisher remembers.
 const maxRoutes = 512
@@ -11,6 +15,8 @@ type Publisher struct {
 	router *Router
 	routes map[string]*Route
 	dirty  []Flusher
+	// Pressed is set by a subscriber whose output piles up; the publisher should pause.
+	Pressed bool
 }
 
 // Route is what a publisher remembers of one topic.
@@ -21,6 +27,7 @@ type Route struct {
 	Generation uint32
 
 	targets []Target
+	owner   Handler // of a reserved topic; nil for all others
 	fresh   uint64
 }
 
@@ -80,6 +87,9 @@ func (pub *Publisher) PublishTo(rt *Route, p *Publication) (waits bool) {
 		}
 		t.Subscriber.Deliver(p, t)
 	}
+	if rt.owner != nil && !p.Will {
+		rt.owner(p)
+	}
 	if p.receipt != nil {
 		p.receipt.Release(nil)
 		return true
@@ -87,7 +97,7 @@ func (pub *Publisher) PublishTo(rt *Route, p *Publication) (waits bool) {
 	return false
 }
 
-// refresh finds the subscribers again. Basic Ingest reaches rules only (AWS IoT developer guide,
+// refresh finds the subscribers and the owner again. Basic Ingest reaches rules only (AWS IoT developer guide,
 // "Reducing messaging costs with Basic Ingest").
 func (rt *Route) refresh(r *Router) {
 	clear(rt.targets)
@@ -97,10 +107,17 @@ func (rt *Route) refresh(r *Router) {
 		return
 	}
 	rt.targets, rt.fresh = r.targets(rt.Topic, rt.targets)
+	rt.owner = nil
+	if topic.Reserved(rt.Topic) {
+		rt.owner = r.owner(rt.Topic)
+	}
 }
 
 // Dirty notes output to be flushed.
 func (pub *Publisher) Dirty(f Flusher) { pub.dirty = append(pub.dirty, f) }
+
+// Press asks the publisher to pause after its batch: a subscriber's output piles up.
+func (p *Publication) Press() { p.publisher.Pressed = true }
 
 // Flush flushes every receiver that got something since the last call.
 func (pub *Publisher) Flush() {

@@ -38,7 +38,7 @@ func (r *retained) open(ctx context.Context, rules topic.Rules, db *store.DB) er
 			if err := row.Scan(&m.Topic, &m.Payload, &m.QoS, &props, &expires, &modified); err != nil {
 				return err
 			}
-			if err := m.Properties.DecodeStored(props); err != nil {
+			if err := m.LoadProperties(props); err != nil {
 				return fmt.Errorf("retained message of %q: %w", m.Topic, err)
 			}
 			m.Expires, m.Modified = fromMillis(expires), fromMillis(modified)
@@ -84,8 +84,9 @@ func (r *retained) publish(p *Publication) {
 		return
 	}
 	m := p.Keep()
+	m.Modified = time.Now()
 	r.tree.Set(m.Topic, m)
-	r.db.Put(retainedTable, [][]any{{m.Topic, m.Payload, m.QoS, m.Properties.AppendStored([]byte{}),
+	r.db.Put(retainedTable, [][]any{{m.Topic, m.Payload, m.QoS, m.StoredProperties(),
 		toMillis(m.Expires), toMillis(m.Modified)}}, done)
 }
 

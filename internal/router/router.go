@@ -56,6 +56,7 @@ type Router struct {
 	mu     sync.RWMutex
 	index  *topic.Index[Subscriber, Subscription]
 	groups map[string]*group // shared subscriptions by "share/filter"
+	owners []func(name string) Handler
 
 	retained retained
 	idle     sync.Pool // of *Publisher, for Router.Publish

@@ -15,21 +15,24 @@ import (
 // Config is everything `berth serve` can be told. The yaml names are those of the flags; the
 // environment has them in upper case with BERTH_ in front and underscores.
 type Config struct {
-	Data          string        `yaml:"data"`           // directory of everything that lasts
-	MQTT          string        `yaml:"mqtt"`           // address of MQTT over mutual TLS
-	HTTPS         string        `yaml:"https"`          // address of HTTPS and WebSocket
-	HTTP          string        `yaml:"http"`           // address of plain HTTP; loopback
-	Endpoint      string        `yaml:"endpoint"`       // name that devices use
-	Region        string        `yaml:"region"`         // in ARNs and signatures
-	Account       string        `yaml:"account"`        // 12 digits, in ARNs
-	Semantics     string        `yaml:"semantics"`      // "aws" or "mqtt"
-	MQTTPlain     string        `yaml:"mqtt-plain"`     // address of MQTT without TLS; empty for none
-	PlainPolicy   string        `yaml:"plain-policy"`   // policy of the principal "anonymous"
-	AllowInsecure bool          `yaml:"allow-insecure"` // plain listeners beyond loopback
-	SessionExpiry time.Duration `yaml:"session-expiry"` // ceiling of persistent sessions; 0 for that of the semantics
-	Inflight      int           `yaml:"inflight"`       // unacknowledged messages each way; 0 for that of the semantics
-	LogFormat     string        `yaml:"log-format"`     // "text" or "json"
-	LogLevel      string        `yaml:"log-level"`      // debug, info, warn or error
+	Data          string        `yaml:"data"`              // directory of everything that lasts
+	MQTT          string        `yaml:"mqtt"`              // address of MQTT over mutual TLS
+	HTTPS         string        `yaml:"https"`             // address of HTTPS and WebSocket
+	HTTP          string        `yaml:"http"`              // address of plain HTTP; loopback
+	Endpoint      string        `yaml:"endpoint"`          // name that devices use
+	Region        string        `yaml:"region"`            // in ARNs and signatures
+	Account       string        `yaml:"account"`           // 12 digits, in ARNs
+	Semantics     string        `yaml:"semantics"`         // "aws" or "mqtt"
+	MQTTPlain     string        `yaml:"mqtt-plain"`        // address of MQTT without TLS; empty for none
+	PlainPolicy   string        `yaml:"plain-policy"`      // policy of the principal "anonymous"
+	AllowInsecure bool          `yaml:"allow-insecure"`    // plain listeners beyond loopback
+	SessionExpiry time.Duration `yaml:"session-expiry"`    // ceiling of persistent sessions; 0 for that of the semantics
+	Inflight      int           `yaml:"inflight"`          // unacknowledged messages each way; 0 for that of the semantics
+	MaxKeepAlive  time.Duration `yaml:"max-keep-alive"`    // ceiling of keep-alives; 0 for that of the semantics
+	MaxPayload    int           `yaml:"max-payload"`       // bytes of one message; 0 for that of the semantics
+	MaxSubs       int           `yaml:"max-subscriptions"` // of one session; 0 for that of the semantics
+	LogFormat     string        `yaml:"log-format"`        // "text" or "json"
+	LogLevel      string        `yaml:"log-level"`         // debug, info, warn or error
 
 	// Of the environment only, so that they show in no process list.
 	AdminKeyID   string `yaml:"-"`
@@ -78,6 +81,12 @@ func (c *Config) Check() error {
 		return fmt.Errorf("log-level: %q is not debug, info, warn or error", c.LogLevel)
 	case c.Inflight < 0 || c.Inflight > 65535:
 		return fmt.Errorf("inflight: %d is not from 1 to 65535", c.Inflight)
+	case c.MaxKeepAlive < 0 || c.MaxKeepAlive > 65535*time.Second:
+		return fmt.Errorf("max-keep-alive: %v is not from 1s to 65535s", c.MaxKeepAlive)
+	case c.MaxPayload < 0 || c.MaxPayload > 256<<20:
+		return fmt.Errorf("max-payload: %d is not from 1 to %d bytes", c.MaxPayload, 256<<20)
+	case c.MaxSubs < 0:
+		return fmt.Errorf("max-subscriptions: %d is negative", c.MaxSubs)
 	case c.PlainPolicy != "" && c.MQTTPlain == "":
 		return fmt.Errorf("plain-policy: has no effect without mqtt-plain")
 	}
@@ -120,6 +129,16 @@ func (c *Config) limits() session.Limits {
 	}
 	if c.Inflight != 0 {
 		l.Inflight = c.Inflight
+	}
+	if c.MaxKeepAlive != 0 {
+		l.MaxKeepAlive = uint16(c.MaxKeepAlive / time.Second)
+	}
+	if c.MaxPayload != 0 {
+		l.MaxPayload = c.MaxPayload
+		l.MaxPacket = max(l.MaxPacket, c.MaxPayload+18<<10)
+	}
+	if c.MaxSubs != 0 {
+		l.MaxSubscriptions = c.MaxSubs
 	}
 	return l
 }

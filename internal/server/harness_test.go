@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -36,14 +35,14 @@ const (
 
 // fixture is a server on free ports with a client for its API.
 type fixture struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 	cfg server.Config
 	*server.Server
 }
 
 // start starts a server whose plain listener allows everything.
-func start(t *testing.T, change ...func(*server.Config)) *fixture {
+func start(t testing.TB, change ...func(*server.Config)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: t.TempDir(), cfg: server.Defaults()}
 	f.cfg.MQTT, f.cfg.HTTPS, f.cfg.HTTP, f.cfg.MQTTPlain = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
@@ -59,7 +58,7 @@ func start(t *testing.T, change ...func(*server.Config)) *fixture {
 }
 
 // standard starts a server with the semantics of the MQTT standard.
-func standard(t *testing.T) *fixture {
+func standard(t testing.TB) *fixture {
 	return start(t, func(c *server.Config) { c.Semantics = "mqtt" })
 }
 
@@ -179,8 +178,7 @@ func (f *fixture) tls(d *device) *tls.Config {
 
 // inbox collects messages.
 type inbox struct {
-	t  *testing.T
-	mu sync.Mutex
+	t  testing.TB
 	ch chan client.Message
 }
 
@@ -320,7 +318,7 @@ func (c *conn) ended() mqtt.ReasonCode {
 func retained(m *client.Message) { m.Retain = true }
 
 // eventually polls a condition.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -339,4 +337,20 @@ func (f *fixture) denials() string {
 		all = append(all, d.Reason)
 	}
 	return strings.Join(all, "\n")
+}
+
+// tryCreate creates a thing and reports whether it was acknowledged.
+func (f *fixture) tryCreate(name string) bool {
+	r, err := http.NewRequest("POST", fmt.Sprintf("http://127.0.0.1:%d/things/%s", f.Ready.HTTPPort, name), strings.NewReader("{}"))
+	if err != nil {
+		return false
+	}
+	s := sigv4.Signer{AccessKeyID: adminID, SecretAccessKey: adminSecret, Region: "us-east-1", Service: "iot"}
+	s.Sign(r, []byte("{}"), time.Now())
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == 200
 }

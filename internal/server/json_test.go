@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func marshal(t *testing.T, v any) []byte {
+func marshal(t testing.TB, v any) []byte {
 	t.Helper()
 	if _, ok := v.(http.Header); ok {
 		return nil
@@ -18,7 +18,7 @@ func marshal(t *testing.T, v any) []byte {
 	return b
 }
 
-func unmarshal(t *testing.T, b []byte, v any) {
+func unmarshal(t testing.TB, b []byte, v any) {
 	t.Helper()
 	if err := json.Unmarshal(b, v); err != nil {
 		t.Fatalf("%s: %v", b, err)

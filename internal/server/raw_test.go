@@ -13,7 +13,7 @@ import (
 
 // raw is a connection to the plain listener on which a test may send anything.
 type raw struct {
-	t *testing.T
+	t testing.TB
 	net.Conn
 	buf []byte
 }

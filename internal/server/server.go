@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/session"
+	"github.com/berth-iot/berth/internal/shadow"
 	"github.com/berth-iot/berth/internal/store"
 	"github.com/berth-iot/berth/sigv4"
 )
@@ -38,6 +40,7 @@ type Server struct {
 	cfg      Config
 	log      *slog.Logger
 	db       *store.DB
+	shadows  *shadow.Service
 	sessions *session.Sessions
 	broker   *broker.Broker
 	https    *http.Server
@@ -75,7 +78,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, ready func(Ready)) e
 	return errors.Join(failure, s.Close())
 }
 
-// Start builds and starts a server: store, registry, router, sessions, faces. It is the
+// Start builds and starts a server: store, registry, router, services, sessions, faces. It is the
 // architecture in one function.
 func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err error) {
 	if err := cfg.Check(); err != nil {
@@ -118,6 +121,10 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
+	if s.shadows, err = shadow.Open(ctx, shadow.Config{Store: s.db, Router: routes, Log: log}); err != nil {
+		return nil, err
+	}
+	routes.Own(s.shadows.Owner)
 	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials, Log: log})
 	if err != nil {
 		return nil, err
@@ -133,10 +140,10 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 			return k.Secret, ok && k.Enabled
 		},
 	}}
-	gauges := metrics.New(s.sessions, s.broker, routes, s.db)
+	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.db)
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Endpoint: cfg.Endpoint}),
-		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Limits: limits, Access: auth}))
+		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}))
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +158,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err := s.listen(run, mux, gauges.Handler()); err != nil {
 		return nil, err
 	}
+	go s.shadows.SweepLoop(run)
 	go certs.RenewLoop(run)
 	go certs.KeyLoop(run)
 	return s, s.announce()
@@ -198,6 +206,9 @@ func (s *Server) listen(ctx context.Context, mux, metrics http.Handler) error {
 		local := http.NewServeMux()
 		local.Handle("/", mux)
 		local.Handle("GET /metrics", metrics)
+		local.HandleFunc("GET /debug/pprof/", pprof.Index)
+		local.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		local.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 		s.http = newServer(local)
 		s.serve("http", func() error { return s.http.Serve(l) })
 	}
@@ -247,8 +258,8 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 // shutdownTimeout bounds an orderly shutdown.
 const shutdownTimeout = 20 * time.Second
 
-// Close shuts down in the reverse order of Start: no new connections, then sessions, then the
-// store.
+// Close shuts down in the reverse order of Start: no new connections, then sessions, then services,
+// then the store.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
@@ -265,6 +276,9 @@ func (s *Server) Close() error {
 		}
 	}
 	s.cancel()
+	if s.shadows != nil {
+		s.shadows.Close()
+	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
 	}

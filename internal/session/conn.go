@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/router"
@@ -95,10 +96,11 @@ type Conn struct {
 
 	// guarded by session.mu
 	out      []byte
-	sent     uint64 // messages since the last flush
-	dirty    bool   // somebody will call Flush
-	flushing bool   // somebody is writing
-	parted   bool   // nothing more may be appended
+	sent     uint64   // messages since the last flush
+	dirty    bool     // somebody will call Flush
+	given    *aliases // topic aliases given to the client; nil if it takes none
+	flushing bool     // somebody is writing
+	parted   bool     // nothing more may be appended
 }
 
 // end asks the connection to close. The first reason stays.
@@ -128,6 +130,9 @@ func (c *Conn) serve() {
 	c.all.part(c)
 }
 
+// pressedPause is how long a publisher pauses after a batch for a subscriber that cannot follow.
+const pressedPause = time.Millisecond
+
 // maxBatch is the number of packets after which output is written although more input waits.
 const maxBatch = 512
 
@@ -144,11 +149,16 @@ func (c *Conn) read() error {
 		}
 		c.active.Store(c.all.clock.Load())
 		err := c.handleInput()
-		if err != nil || c.handled >= maxBatch {
+		if err != nil || c.handled >= maxBatch || c.publisher.Pressed {
 			c.flushBatch()
 		}
 		if err != nil {
 			return err
+		}
+		if c.publisher.Pressed {
+			// A subscriber cannot follow: give it a moment before it would lose messages.
+			c.publisher.Pressed = false
+			time.Sleep(pressedPause)
 		}
 	}
 }
@@ -265,7 +275,7 @@ func (c *Conn) handleAck(t mqtt.Type, body []byte) error {
 		return disconnect(ClientError, mqtt.ProtocolError, "%s does not fit the message's state", t)
 	}
 	s.discard(d)
-	if len(s.queue) > 0 || s.backlog > 0 {
+	if s.queue.len() > 0 || s.backlog > 0 {
 		s.pump()
 	}
 	return nil

@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"time"
@@ -126,15 +128,19 @@ func (c *Conn) readConnect() (*mqtt.Connect, error) {
 func (c *Conn) refuseUnread(err error) {
 	a := c.all
 	a.count.connectsBroken.Add(1)
-	if e, ok := err.(*mqtt.Error); ok {
+	var e *mqtt.Error
+	switch {
+	case errors.Is(err, io.EOF): // somebody looked whether the port is open
+	case errors.As(err, &e):
 		a.refused(c.request, e.What)
 		if e.Code == mqtt.UnsupportedVersion {
 			c.version = mqtt.V311
 			c.refuse(mqtt.UnsupportedVersion)
 			return
 		}
+	default:
+		a.refused(c.request, "no CONNECT packet: "+err.Error())
 	}
-	a.log.Debug("no CONNECT", "source_ip", c.request.SourceIP, "error", err)
 	c.transport.Close()
 }
 
@@ -237,6 +243,9 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect) *refusal {
 	}
 	if p.Properties.Has(mqtt.PropMaximumPacketSize) {
 		c.maxPacket = int(min(p.Properties.MaximumPacketSize, mqtt.MaxRemaining+5))
+	}
+	if p.Properties.Has(mqtt.PropTopicAliasMaximum) {
+		c.given = newAliases(p.Properties.TopicAliasMaximum)
 	}
 	if p.Version == mqtt.V5 {
 		c.describe(&ack.Properties, p, keepAlive, expiry, assigned)

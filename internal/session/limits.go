@@ -40,6 +40,7 @@ func AWS() Limits {
 	l := Standard()
 	l.Topics = topic.AWS
 	l.MaxQoS = 1
+	l.Inflight = 100
 	l.MaxPayload = 128 << 10
 	l.MaxPacket = 146 << 10 // the payload and generous room for topic and properties
 	l.MaxClientID = 128
@@ -62,14 +63,14 @@ func Standard() Limits {
 		MaxClientID:      65535,
 		SessionExpiry:    -1,
 		MaxSessionExpiry: -1,
-		Inflight:         100,
+		Inflight:         1000,
 		TopicAliases:     64,
 		SubscriptionIDs:  true,
 		RetainedForWild:  true,
 		RedeliverDup:     true,
-		QueueMemory:      1000,
+		QueueMemory:      10_000,
 		QueueStored:      100_000,
-		OutputBytes:      1 << 20,
+		OutputBytes:      2 << 20,
 		HoldTime:         200 * time.Millisecond,
 		ConnectTimeout:   10 * time.Second,
 	}

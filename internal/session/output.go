@@ -8,35 +8,59 @@ import (
 	"github.com/berth-iot/berth/mqtt"
 )
 
-// Output buffers are pooled so that idle connections hold none. Larger ones than maxPooled are left
-// to the collector.
-const (
-	outputSize = 4 << 10
-	maxPooled  = 64 << 10
+// Output buffers come in three sizes and are pooled, so that idle connections hold none and busy
+// ones do not grow theirs again and again.
+var (
+	outputSizes = [...]int{4 << 10, 64 << 10, 2 << 20}
+	outputs     [len(outputSizes)]sync.Pool
 )
 
-var outputs = sync.Pool{New: func() any { b := make([]byte, 0, outputSize); return &b }}
-
-// The methods here are called with the session's mutex held.
-
-func (c *Conn) buffer() {
-	if c.out == nil {
-		c.out = *outputs.Get().(*[]byte)
+// grow makes room for n more bytes of output. Like the other methods here it is called with the
+// session's mutex held.
+func (c *Conn) grow(n int) {
+	need := len(c.out) + n
+	if need <= cap(c.out) {
+		return
+	}
+	for i, size := range outputSizes {
+		if size < need {
+			continue
+		}
+		var b []byte
+		if p, ok := outputs[i].Get().(*[]byte); ok {
+			b = *p
+		} else {
+			b = make([]byte, 0, size)
+		}
+		b = append(b, c.out...)
+		recycle(c.out)
+		c.out = b
+		return
 	}
 }
 
 func recycle(b []byte) {
-	if cap(b) <= maxPooled && cap(b) >= outputSize {
-		b = b[:0]
-		outputs.Put(&b)
+	for i, size := range outputSizes {
+		if cap(b) == size {
+			b = b[:0]
+			outputs[i].Put(&b)
+			return
+		}
 	}
+}
+
+func copyOf(p *mqtt.Properties) mqtt.Properties {
+	if p == nil {
+		return mqtt.Properties{}
+	}
+	return *p
 }
 
 func (c *Conn) append(b []byte) {
 	if c.parted {
 		return
 	}
-	c.buffer()
+	c.grow(len(b))
 	c.out = append(c.out, b...)
 }
 
@@ -56,14 +80,14 @@ func (c *Conn) fits(n int) bool {
 // appendPublication appends the PUBLISH of a message on its way; false means that it cannot be
 // sent to this client.
 func (c *Conn) appendPublication(p *router.Publication, t *router.Target, qos byte, retain bool, id uint16) bool {
-	if len(t.IDs) > 0 && c.version == mqtt.V5 {
+	if (len(t.IDs) > 0 || c.given != nil) && c.version == mqtt.V5 {
 		return c.appendMessage(p.Keep(), qos, retain, false, id, t.IDs)
 	}
 	packet, idAt := p.Packet(c.version, qos)
 	if !c.fits(len(packet)) {
 		return false
 	}
-	c.buffer()
+	c.grow(len(packet))
 	n := len(c.out)
 	c.out = append(c.out, packet...)
 	if retain {
@@ -77,16 +101,29 @@ func (c *Conn) appendPublication(p *router.Publication, t *router.Target, qos by
 
 // appendMessage appends the PUBLISH of a message that was kept.
 func (c *Conn) appendMessage(m *router.Message, qos byte, retain, dup bool, id uint16, ids []uint32) bool {
-	props := &m.Properties
+	props := m.Properties
 	if c.version == mqtt.V5 {
 		if !m.Expires.IsZero() {
 			props = router.WithExpiry(props, m.Expires, time.Now())
 		}
 		if len(ids) > 0 {
-			with := *props
+			with := copyOf(props)
 			with.SubscriptionIDs = ids
 			with.Mark(mqtt.PropSubscriptionID)
 			props = &with
+		}
+	}
+	topic, fresh := m.Topic, false
+	if c.given != nil {
+		var alias uint16
+		if alias, fresh = c.given.of(m.Topic); alias != 0 {
+			with := copyOf(props)
+			with.TopicAlias = alias
+			with.Mark(mqtt.PropTopicAlias)
+			props = &with
+			if !fresh {
+				topic = ""
+			}
 		}
 	}
 	flags := qos << 1
@@ -96,11 +133,14 @@ func (c *Conn) appendMessage(m *router.Message, qos byte, retain, dup bool, id u
 	if dup {
 		flags |= mqtt.FlagDup
 	}
-	c.buffer()
+	c.grow(len(m.Topic) + len(m.Payload) + 64)
 	n := len(c.out)
-	c.out, _ = mqtt.AppendPublish(c.out, c.version, flags, id, m.Topic, m.Payload, props)
+	c.out, _ = mqtt.AppendPublish(c.out, c.version, flags, id, topic, m.Payload, props)
 	if !c.fits(len(c.out) - n) {
 		c.out = c.out[:n]
+		if fresh {
+			c.given.forget(m.Topic)
+		}
 		return false
 	}
 	return true
@@ -155,7 +195,7 @@ func (c *Conn) drain() {
 	for {
 		err := c.transport.Drain()
 		s.mu.Lock()
-		if err == nil && len(c.out) == 0 && len(s.queue) > 0 && s.conn == c {
+		if err == nil && len(c.out) == 0 && s.queue.len() > 0 && s.conn == c {
 			s.pump()
 		}
 		b := c.out

@@ -85,6 +85,9 @@ func (c *Conn) handlePublish(h mqtt.Header, body []byte) error {
 		}
 		unreleased := len(s.incoming)
 		s.mu.Unlock()
+		if c.version == mqtt.V5 && unreleased > limits.Inflight { // [MQTT-3.3.4-9]
+			return disconnect(ClientError, mqtt.ReceiveMaximumExceeded, "more than %d QoS 2 messages without PUBREL", limits.Inflight)
+		}
 		if again { // [MQTT-4.3.3-10]
 			c.answer(2, p.PacketID, mqtt.Success)
 			return nil
@@ -213,9 +216,13 @@ func (c *Conn) holdBack() error {
 	return nil
 }
 
-// refused records that a client broke the protocol or a limit.
+// refused records that a client broke the protocol or a limit, and logs one line a second at most.
 func (a *Sessions) refused(r Request, reason string) {
 	a.count.refused.Add(1)
+	second := a.clock.Load() / 1000
+	if last := a.warned.Load(); last != second && a.warned.CompareAndSwap(last, second) {
+		a.log.Warn("refused", "client_id", r.ClientID, "principal", r.Principal.ID, "source_ip", r.SourceIP, "reason", reason)
+	}
 	if a.denials.Admit() {
 		a.denials.Add(denial.Record{Kind: denial.Protocol, ClientID: r.ClientID, Principal: r.Principal.ID,
 			SourceIP: r.SourceIP.String(), Reason: reason})

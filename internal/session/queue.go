@@ -15,7 +15,7 @@ var (
 	subscriptionTable = &store.Table{Name: "session_subscription", Key: 2,
 		Columns: []string{"client_id", "filter", "qos", "no_local", "retain_as_published", "identifier"}}
 	queueTable = &store.Table{Name: "session_queue", Key: 2,
-		Columns: []string{"client_id", "seq", "topic", "payload", "qos", "retain", "properties", "identifiers", "expires_at", "modified_at"}}
+		Columns: []string{"client_id", "seq", "topic", "payload", "qos", "retain", "properties", "identifiers", "expires_at"}}
 )
 
 var schema = []string{`
@@ -25,7 +25,7 @@ var schema = []string{`
 		PRIMARY KEY (client_id, filter)) /*sqlite WITHOUT ROWID*/;
 	CREATE TABLE session_queue (client_id TEXT NOT NULL, seq BIGINT NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
 		qos BIGINT NOT NULL, retain BIGINT NOT NULL, properties BLOB NOT NULL, identifiers BLOB NOT NULL,
-		expires_at BIGINT NOT NULL, modified_at BIGINT NOT NULL, PRIMARY KEY (client_id, seq)) /*sqlite WITHOUT ROWID*/`}
+		expires_at BIGINT NOT NULL, PRIMARY KEY (client_id, seq)) /*sqlite WITHOUT ROWID*/`}
 
 // keep commits a message to the session's queue on disk; the publisher waits for the commit.
 func (s *Session) keep(p *router.Publication, t *router.Target, qos byte) {
@@ -48,7 +48,7 @@ func (s *Session) store(d *delivery, wake bool) {
 	for _, id := range d.ids {
 		ids = binary.AppendUvarint(ids, uint64(id))
 	}
-	row := []any{s.id, d.seq, m.Topic, m.Payload, d.qos, d.retain, m.Properties.AppendStored([]byte{}), ids, millis(m.Expires), millis(m.Modified)}
+	row := []any{s.id, d.seq, m.Topic, m.Payload, d.qos, d.retain, m.StoredProperties(), ids, millis(m.Expires)}
 	s.all.db.Put(queueTable, [][]any{row}, func(err error) {
 		if receipt != nil {
 			receipt.Release(err)
@@ -74,15 +74,16 @@ func (s *Session) spill() {
 			s.store(d, false)
 		}
 	})
-	for i := range s.queue {
-		if d := &s.queue[i]; !d.stored {
+	waiting := s.queue.all()
+	for i := range waiting {
+		if d := &waiting[i]; !d.stored {
 			s.store(d, false)
 		}
 	}
-	if len(s.queue) > 0 {
-		s.loaded = s.queue[0].seq - 1
-		s.backlog += len(s.queue)
-		s.queue = nil
+	if s.queue.len() > 0 {
+		s.loaded = waiting[0].seq - 1
+		s.backlog += len(waiting)
+		s.queue = fifo{}
 	}
 }
 
@@ -102,8 +103,9 @@ func (s *Session) storeHeld(before int64) (more bool) {
 	}
 	if s.persistent {
 		s.inflight.each(func(_ uint16, d *delivery) { visit(d) })
-		for i := range s.queue {
-			visit(&s.queue[i])
+		waiting := s.queue.all()
+		for i := range waiting {
+			visit(&waiting[i])
 		}
 	}
 	s.holding = more
@@ -119,18 +121,18 @@ func (s *Session) load() {
 	after := s.loaded
 	s.mu.Unlock()
 	var page []delivery
-	err := s.all.db.Query(context.Background(), `SELECT seq, topic, payload, qos, retain, properties, identifiers, expires_at, modified_at
+	err := s.all.db.Query(context.Background(), `SELECT seq, topic, payload, qos, retain, properties, identifiers, expires_at
 		FROM session_queue WHERE client_id = ? AND seq > ? ORDER BY seq LIMIT ?`, []any{s.id, after, loadPage},
 		func(row store.Row) error {
 			m := &router.Message{}
 			d := delivery{message: m, stored: true}
 			var props, ids []byte
-			var expires, modified int64
-			if err := row.Scan(&d.seq, &m.Topic, &m.Payload, &d.qos, &d.retain, &props, &ids, &expires, &modified); err != nil {
+			var expires int64
+			if err := row.Scan(&d.seq, &m.Topic, &m.Payload, &d.qos, &d.retain, &props, &ids, &expires); err != nil {
 				return err
 			}
 			m.QoS, m.Retain = d.qos, d.retain
-			if err := m.Properties.DecodeStored(props); err != nil {
+			if err := m.LoadProperties(props); err != nil {
 				return err
 			}
 			for len(ids) > 0 {
@@ -144,7 +146,6 @@ func (s *Session) load() {
 			if expires != 0 {
 				m.Expires = time.UnixMilli(expires)
 			}
-			m.Modified = time.UnixMilli(modified)
 			page = append(page, d)
 			return nil
 		})
@@ -153,11 +154,11 @@ func (s *Session) load() {
 	}
 	s.mu.Lock()
 	s.loading = false
-	if err != nil || s.conn == nil || len(s.queue) > 0 || s.loaded != after {
+	if err != nil || s.conn == nil || s.queue.len() > 0 || s.loaded != after {
 		s.mu.Unlock()
 		return
 	}
-	s.queue = page
+	s.queue = fifo{items: page}
 	s.backlog -= len(page)
 	if n := len(page); n > 0 {
 		s.loaded = page[n-1].seq

@@ -36,12 +36,12 @@ type Session struct {
 	subscriptions map[string]router.Subscription
 
 	inflight window
-	queue    []delivery // waits for the window, in memory
-	seq      int64      // of the newest message accepted
-	loaded   int64      // everything up to here is in memory or acknowledged
-	backlog  int        // rows of the queue table beyond loaded
-	loading  bool       // a goroutine reads the backlog
-	holding  bool       // listed in all.holders
+	queue    fifo  // waits for the window, in memory
+	seq      int64 // of the newest message accepted
+	loaded   int64 // everything up to here is in memory or acknowledged
+	backlog  int   // rows of the queue table beyond loaded
+	loading  bool  // a goroutine reads the backlog
+	holding  bool  // listed in all.holders
 
 	incoming map[uint16]struct{} // QoS 2 packet identifiers received and not yet released
 
@@ -89,19 +89,22 @@ func (s *Session) Deliver(p *router.Publication, t *router.Target) {
 	}
 	retain := p.Retain && t.RetainAsPublished
 	if qos == 0 {
-		if len(c.out)+c.transport.Pending() > s.all.limits.OutputBytes {
-			s.all.count.dropped.Add(1)
-			return
+		if n := len(c.out) + c.transport.Pending(); n > s.all.limits.OutputBytes/8 {
+			p.Press()
+			if n > s.all.limits.OutputBytes {
+				s.all.count.dropped.Add(1)
+				return
+			}
 		}
 		if !c.appendPublication(p, t, 0, retain, 0) {
 			return
 		}
 	} else {
 		switch {
-		case s.backlog > 0 || s.persistent && len(s.queue) >= s.all.limits.QueueMemory:
+		case s.backlog > 0 || s.persistent && s.queue.len() >= s.all.limits.QueueMemory:
 			s.keep(p, t, qos)
 			return
-		case len(s.queue) > 0 || s.inflight.full(c.receiveMaximum) || len(c.out) > s.all.limits.OutputBytes:
+		case s.queue.len() > 0 || s.inflight.full(c.receiveMaximum) || len(c.out) > s.all.limits.OutputBytes:
 			s.enqueue(p, t, qos, retain)
 			return
 		}
@@ -150,7 +153,7 @@ func (s *Session) accept(d *delivery, p *router.Publication, t *router.Target) {
 
 // enqueue keeps a message in memory until the window has room.
 func (s *Session) enqueue(p *router.Publication, t *router.Target, qos byte, retain bool) {
-	if len(s.queue) >= s.all.limits.QueueStored {
+	if s.queue.len() >= s.all.limits.QueueStored {
 		s.all.count.dropped.Add(1)
 		return
 	}
@@ -160,12 +163,12 @@ func (s *Session) enqueue(p *router.Publication, t *router.Target, qos byte, ret
 	} else {
 		d.message = p.Keep()
 		d.ids = t.IDs
-		if len(s.queue) >= s.all.limits.QueueMemory {
+		if s.queue.len() >= s.all.limits.QueueMemory {
 			// The publisher's own window holds it back until the client has caught up.
 			d.receipt = p.Hold()
 		}
 	}
-	s.queue = append(s.queue, d)
+	s.queue.push(d)
 }
 
 // discard gives up a delivery in the window that was or need not be sent.
@@ -188,10 +191,8 @@ func (s *Session) pump() bool {
 	}
 	moved := false
 	now := time.Time{}
-	for len(s.queue) > 0 && !s.inflight.full(c.receiveMaximum) && len(c.out) <= s.all.limits.OutputBytes {
-		d := s.queue[0]
-		s.queue[0] = delivery{}
-		s.queue = s.queue[1:]
+	for s.queue.len() > 0 && !s.inflight.full(c.receiveMaximum) && len(c.out) <= s.all.limits.OutputBytes {
+		d := s.queue.pop()
 		if !s.persistent && d.receipt != nil {
 			d.receipt.Release(nil)
 			d.receipt = nil
@@ -215,12 +216,9 @@ func (s *Session) pump() bool {
 		c.sent++
 		moved = true
 	}
-	if len(s.queue) == 0 {
-		s.queue = nil
-		if s.backlog > 0 && !s.loading {
-			s.loading = true
-			go s.load()
-		}
+	if s.queue.len() == 0 && s.backlog > 0 && !s.loading {
+		s.loading = true
+		go s.load()
 	}
 	return moved
 }

@@ -38,6 +38,7 @@ type Sessions struct {
 	completions completions
 	clock       atomic.Int64 // milliseconds since 1970, coarse
 	generations atomic.Uint32
+	warned      atomic.Int64 // the second of the last warning about a client
 
 	mu        sync.Mutex
 	sessions  map[string]*Session
@@ -189,8 +190,7 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 	c.session = s
 	c.publication.Origin, c.publication.NoLocal, c.publication.Acknowledger = c.origin, s, c
 	c.active.Store(a.clock.Load())
-	c.buffer()
-	c.out = ack.Append(c.out, c.version)
+	c.append(ack.Append(nil, c.version))
 	s.will = p.Will
 	s.conn = c
 	s.resend(c)
@@ -221,11 +221,11 @@ func (a *Sessions) part(c *Conn) {
 	s.changing.Lock()
 	a.detach(s, c)
 	s.changing.Unlock()
-	c.transport.Close()
 	a.mu.Lock()
 	delete(a.conns, c)
 	a.mu.Unlock()
 	a.parted.Done()
+	c.transport.Close() // may wait a moment for the client
 }
 
 // detach separates a connection from its session, once: it says goodbye, publishes the will or
@@ -266,12 +266,12 @@ func (a *Sessions) detach(s *Session, c *Conn) {
 				d.receipt.Release(nil)
 			}
 		})
-		for i := range s.queue {
-			if r := s.queue[i].receipt; r != nil {
-				r.Release(nil)
+		for _, d := range s.queue.all() {
+			if d.receipt != nil {
+				d.receipt.Release(nil)
 			}
 		}
-		s.inflight, s.queue, s.incoming = window{}, nil, nil
+		s.inflight, s.queue, s.incoming = window{}, fifo{}, nil
 	}
 	var delay uint32
 	if will != nil && persistent && will.Properties.Has(mqtt.PropWillDelay) {
@@ -332,7 +332,7 @@ func (a *Sessions) discardState(s *Session) error {
 	filters := s.subscriptions
 	had := s.persistent
 	s.subscriptions = nil
-	s.inflight, s.queue, s.incoming = window{}, nil, nil
+	s.inflight, s.queue, s.incoming = window{}, fifo{}, nil
 	s.backlog, s.loaded, s.persistent = 0, s.seq, false
 	will, from := s.will, s.willFrom
 	s.will = nil
@@ -363,7 +363,7 @@ func forget(tx *store.Tx, id string) error {
 }
 
 func (a *Sessions) publishWill(w *mqtt.Will, from *router.Origin) {
-	p := router.Publication{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Origin: from}
+	p := router.Publication{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Origin: from, Will: true}
 	props := w.Properties
 	props.Clear(mqtt.PropWillDelay)
 	if props.Has(mqtt.PropMessageExpiry) {

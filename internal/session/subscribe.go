@@ -174,7 +174,7 @@ func (c *Conn) sendRetained(sub mqtt.Subscription, id uint32) {
 				break
 			}
 			s.loaded = s.seq
-			s.queue = append(s.queue, d)
+			s.queue.push(d)
 			s.pump()
 		}
 		s.mu.Unlock()

@@ -27,6 +27,9 @@ func (a *Sessions) tickLoop() {
 			if n%10 == 0 {
 				a.endSilent(now)
 			}
+			if n%100 == 0 {
+				a.releaseIdle(now)
+			}
 			if n%600 == 0 {
 				a.router.ExpireRetained(now)
 			}
@@ -42,6 +45,27 @@ func (a *Sessions) endSilent(now time.Time) {
 		if c.keepAlive > 0 && ms-c.active.Load() > c.keepAlive { // [MQTT-3.1.2-22]
 			c.end(ending{KeepAliveTimeout, mqtt.KeepAliveTimeout, "nothing was heard for one and a half times the keep-alive"})
 		}
+	}
+}
+
+// idleTime is the silence after which a connection gives memory back.
+const idleTime = 10 * time.Second
+
+func (a *Sessions) releaseIdle(now time.Time) {
+	before := now.Add(-idleTime).UnixMilli()
+	var idle []*Session
+	a.mu.Lock()
+	for c := range a.conns {
+		if c.active.Load() < before {
+			idle = append(idle, c.session)
+		}
+	}
+	a.mu.Unlock()
+	for _, s := range idle {
+		s.mu.Lock()
+		s.inflight.release()
+		s.queue.release()
+		s.mu.Unlock()
 	}
 }
 

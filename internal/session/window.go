@@ -45,7 +45,7 @@ func (w *window) full(limit int) bool { return w.open >= limit || w.n >= maxPack
 // until the next call.
 func (w *window) add(d delivery) (id uint16, place *delivery) {
 	if w.n == len(w.ring) {
-		bigger := make([]delivery, max(4, 2*len(w.ring)))
+		bigger := make([]delivery, max(8, 2*len(w.ring)))
 		for i := range w.n {
 			bigger[i] = w.ring[(w.head+i)&(len(w.ring)-1)]
 		}
@@ -82,7 +82,17 @@ func (w *window) acknowledge(d *delivery) {
 		w.first = uint16((int(w.first) + 1) % maxPacketID)
 		w.n--
 	}
-	if w.n == 0 && len(w.ring) > 16 {
+	if w.n == 0 && len(w.ring) > keptPlaces {
+		w.ring, w.head = nil, 0
+	}
+}
+
+// keptPlaces is the size of a ring that an empty window keeps while its client is active.
+const keptPlaces = 128
+
+// release gives up the memory of an empty window.
+func (w *window) release() {
+	if w.n == 0 {
 		w.ring, w.head = nil, 0
 	}
 }

@@ -1,5 +1,5 @@
-// Package iotdata is the data plane `iot-data`: publishing over HTTPS and reading retained
-// messages, as the AWS IoT data plane API reference describes them.
+// Package iotdata is the data plane `iot-data`: publishing over HTTPS, retained messages and shadows,
+// as the AWS IoT data plane API reference describes them.
 package iotdata
 
 import (
@@ -14,6 +14,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/session"
+	"github.com/berth-iot/berth/internal/shadow"
 	"github.com/berth-iot/berth/mqtt"
 	"github.com/berth-iot/berth/policy"
 	"github.com/berth-iot/berth/topic"
@@ -28,6 +29,7 @@ type Access interface {
 type Config struct {
 	Router   *router.Router
 	Sessions *session.Sessions
+	Shadows  *shadow.Service
 	Limits   session.Limits
 	Access   Access
 }
@@ -42,6 +44,11 @@ func Operations(cfg Config) awsapi.Set {
 		"GetRetainedMessage":   p.getRetainedMessage,
 		"ListRetainedMessages": p.listRetainedMessages,
 		"DeleteConnection":     p.deleteConnection,
+
+		"GetThingShadow":           p.getThingShadow,
+		"UpdateThingShadow":        p.updateThingShadow,
+		"DeleteThingShadow":        p.deleteThingShadow,
+		"ListNamedShadowsForThing": p.listNamedShadowsForThing,
 	}}
 }
 
@@ -214,7 +221,7 @@ func (p *plane) getRetainedMessage(ctx context.Context, req *awsapi.Request) (an
 		LastModifiedTime int64  `json:"lastModifiedTime"`
 		UserProperties   []byte `json:"userProperties,omitempty"`
 	}{m.Topic, m.Payload, m.QoS, m.Modified.UnixMilli(), nil}
-	if len(m.Properties.User) > 0 {
+	if m.Properties != nil && len(m.Properties.User) > 0 {
 		list := make([]map[string]string, len(m.Properties.User))
 		for i, u := range m.Properties.User {
 			list[i] = map[string]string{u.Key: u.Value}

@@ -1,0 +1,12 @@
+//go:build !unix
+
+package broker
+
+import "errors"
+
+// canTry is false where sockets cannot be read and written without waiting: connections are then
+// served by goroutines that block.
+const canTry = false
+
+func readFD(uintptr, []byte) (int, error)  { return 0, errors.ErrUnsupported }
+func writeFD(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

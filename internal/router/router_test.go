@@ -1,0 +1,198 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/mqtt"
+	"github.com/berth-iot/berth/topic"
+)
+
+// sink remembers what it got.
+type sink struct {
+	mu       sync.Mutex
+	got      []string
+	offline  bool
+	durable  bool
+	hold     []*Receipt
+	holds    bool
+	flushes  int
+	lastQoS  byte
+	lastIDs  []uint32
+	lastKept *Message
+}
+
+func (s *sink) Deliver(p *Publication, t *Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.got = append(s.got, p.Topic+"="+string(p.Payload))
+	s.lastQoS, s.lastIDs = min(p.QoS, t.QoS), t.IDs
+	if s.holds {
+		s.hold = append(s.hold, p.Hold())
+		s.lastKept = p.Keep()
+	}
+	p.Dirty(s)
+}
+func (s *sink) Online() bool  { return !s.offline }
+func (s *sink) Durable() bool { return s.durable }
+func (s *sink) Flush()        { s.flushes++ }
+
+func newRouter(t testing.TB, rules topic.Rules) *Router {
+	t.Helper()
+	db, err := store.Open(context.Background(), t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	r, err := New(context.Background(), rules, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestOverlappingSubscriptionsAreOne(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t, topic.Standard)
+	s := &sink{}
+	for i := range 40 { // enough to find duplicates through a map
+		r.Subscribe(&sink{}, fmt.Sprintf("%s/#", "a"), Subscription{QoS: byte(i % 3)})
+	}
+	r.Subscribe(s, "a/b", Subscription{QoS: 0, ID: 1})
+	r.Subscribe(s, "a/+", Subscription{QoS: 2, ID: 2})
+	r.Subscribe(s, "a/#", Subscription{QoS: 1, ID: 3})
+	pub := r.NewPublisher()
+	pub.Publish(&Publication{Topic: "a/b", Payload: []byte("x"), QoS: 2})
+	if len(s.got) != 1 || s.lastQoS != 2 || len(s.lastIDs) != 3 {
+		t.Errorf("%v at QoS %d with identifiers %v", s.got, s.lastQoS, s.lastIDs)
+	}
+	if s.flushes != 0 {
+		t.Error("flushed before the batch ended")
+	}
+	pub.Flush()
+	if s.flushes != 1 {
+		t.Errorf("%d flushes", s.flushes)
+	}
+	if !r.Unsubscribe(s, "a/+") || r.Unsubscribe(s, "a/+") {
+		t.Error("unsubscribe does not say whether there was one")
+	}
+	pub.Publish(&Publication{Topic: "a/b", Payload: []byte("y"), QoS: 2}) // the route is found again
+	if s.lastQoS != 1 {
+		t.Errorf("QoS %d after the change", s.lastQoS)
+	}
+}
+
+func TestReceiptWaitsForAll(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t, topic.AWS)
+	a, b := &sink{holds: true}, &sink{holds: true}
+	r.Subscribe(a, "t", Subscription{QoS: 1})
+	r.Subscribe(b, "+", Subscription{QoS: 1})
+	payload := []byte("x")
+	var result error
+	calls := 0
+	r.Publish(&Publication{Topic: "t", Payload: payload, QoS: 1}, func(err error) { calls++; result = err })
+	payload[0] = 'y' // the publisher's buffer is used again
+	if a.lastKept != b.lastKept || string(a.lastKept.Payload) != "x" {
+		t.Errorf("kept %v and %v", a.lastKept, b.lastKept)
+	}
+	a.hold[0].Release(errors.New("disk full"))
+	if calls != 0 {
+		t.Fatal("acknowledged before everybody was done")
+	}
+	b.hold[0].Release(nil)
+	if calls != 1 || result == nil {
+		t.Errorf("%d calls, %v", calls, result)
+	}
+	r.Publish(&Publication{Topic: "no/body", QoS: 1}, func(err error) { calls++ })
+	if calls != 2 {
+		t.Error("a message without subscribers was not acknowledged")
+	}
+}
+
+func TestSharedPrefersOnlineThenDurable(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t, topic.AWS)
+	on, off, kept := &sink{}, &sink{offline: true}, &sink{offline: true, durable: true}
+	for _, s := range []*sink{off, kept, on} {
+		r.Subscribe(s, "$share/g/t", Subscription{QoS: 1})
+	}
+	for range 50 {
+		r.Publish(&Publication{Topic: "t", QoS: 1}, nil)
+	}
+	if len(on.got) != 50 {
+		t.Errorf("the online member got %d of 50", len(on.got))
+	}
+	on.offline = true
+	r.Publish(&Publication{Topic: "t", QoS: 1}, nil)
+	if len(kept.got) != 1 || len(off.got) != 0 {
+		t.Errorf("durable %d, other %d", len(kept.got), len(off.got))
+	}
+	for _, s := range []*sink{off, kept, on} {
+		r.Unsubscribe(s, "$share/g/t")
+	}
+	if r.Subscriptions() != 0 || len(r.groups) != 0 {
+		t.Error("an empty group is kept")
+	}
+}
+
+func TestRetainedExpires(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t, topic.Standard)
+	r.Publish(&Publication{Topic: "a/b", Payload: []byte("1"), Retain: true, Expires: time.Now().Add(time.Hour)}, nil)
+	r.Publish(&Publication{Topic: "a/c", Payload: []byte("2"), Retain: true}, nil)
+	if n := len(r.RetainedMatching("a/+")); n != 2 {
+		t.Errorf("%d retained", n)
+	}
+	r.ExpireRetained(time.Now().Add(2 * time.Hour))
+	if m := r.RetainedMatching("#"); len(m) != 1 || m[0].Topic != "a/c" {
+		t.Errorf("%v after the expiry", m)
+	}
+}
+
+func TestBasicIngestReachesNoSubscriber(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t, topic.AWS)
+	s := &sink{}
+	r.Subscribe(s, "$aws/rules/#", Subscription{})
+	r.Publish(&Publication{Topic: "$aws/rules/r/a"}, nil)
+	if len(s.got) != 0 {
+		t.Error(s.got)
+	}
+}
+
+// writer is a subscriber that does what a session does on its fast path.
+type writer struct{ out []byte }
+
+func (w *writer) Deliver(p *Publication, t *Target) {
+	packet, _ := p.Packet(mqtt.V311, 0)
+	w.out = append(w.out[:0], packet...)
+}
+func (w *writer) Online() bool  { return true }
+func (w *writer) Durable() bool { return false }
+
+func BenchmarkPublish(b *testing.B) {
+	for _, subscribers := range []int{1, 200} {
+		b.Run(fmt.Sprint(subscribers, " subscribers"), func(b *testing.B) {
+			r := newRouter(b, topic.AWS)
+			for range subscribers {
+				r.Subscribe(&writer{}, "fleet/+/state", Subscription{})
+			}
+			pub := r.NewPublisher()
+			p := &Publication{Payload: make([]byte, 128)}
+			name := []byte("fleet/4711/state")
+			b.ReportAllocs()
+			for b.Loop() {
+				rt := pub.Route(name)
+				p.Topic = rt.Topic
+				pub.PublishTo(rt, p)
+			}
+		})
+	}
+}

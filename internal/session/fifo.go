@@ -1,0 +1,41 @@
+package session
+
+// fifo holds the deliveries that wait for the window. It uses its memory again and again, and gives
+// it up when it is empty and was large.
+type fifo struct {
+	items []delivery
+	head  int // items before it are gone
+}
+
+func (q *fifo) len() int { return len(q.items) - q.head }
+
+// push appends a delivery.
+func (q *fifo) push(d delivery) {
+	if len(q.items) == cap(q.items) && q.head > len(q.items)/2 {
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+	q.items = append(q.items, d)
+}
+
+// pop takes the first delivery; there must be one.
+func (q *fifo) pop() delivery {
+	d := q.items[q.head]
+	q.items[q.head] = delivery{}
+	q.head++
+	if q.head == len(q.items) {
+		q.items, q.head = q.items[:0], 0
+	}
+	return d
+}
+
+// all are the deliveries in order, in place.
+func (q *fifo) all() []delivery { return q.items[q.head:] }
+
+// release gives up the memory of an empty queue.
+func (q *fifo) release() {
+	if q.len() == 0 {
+		*q = fifo{}
+	}
+}
