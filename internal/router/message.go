@@ -54,6 +54,7 @@ type Publication struct {
 	// be waited for. It may be nil with QoS 0.
 	Acknowledger Acknowledger
 
+	awaited   bool // somebody waits for the outcome, whatever the QoS
 	publisher *Publisher
 	kept      *Message
 	receipt   *Receipt

@@ -66,10 +66,11 @@ func fromMillis(ms int64) time.Time {
 }
 
 // publish keeps or, with an empty payload, removes the retained message of a topic
-// [MQTT-3.3.1-5] [MQTT-3.3.1-6]. The acknowledgement of QoS 1 and 2 waits for the disk.
+// [MQTT-3.3.1-5] [MQTT-3.3.1-6]. The acknowledgement of QoS 1 and 2 waits for the disk, and so does a caller of
+// Router.Publish who wants to know.
 func (r *retained) publish(p *Publication) {
 	var done func(error)
-	if p.QoS > 0 {
+	if p.QoS > 0 || p.awaited {
 		done = p.Hold().Release
 	}
 	r.mu.Lock()
@@ -125,18 +126,24 @@ func (r *Router) RetainedMatching(filter string) []*Message {
 // RetainedAfter lists up to n retained messages whose topics sort after a name.
 func (r *Router) RetainedAfter(ctx context.Context, after string, n int) ([]*Message, error) {
 	var found []*Message
-	err := r.retained.db.Query(ctx, `SELECT topic FROM retained_message WHERE topic > ? ORDER BY topic LIMIT ?`,
-		[]any{after, n}, func(row store.Row) error {
-			var name string
-			if err := row.Scan(&name); err != nil {
-				return err
-			}
-			if m := r.Retained(name); m != nil {
-				found = append(found, m)
-			}
-			return nil
-		})
-	return found, err
+	for rows := n; rows == n && len(found) < n; { // some of them may have expired meanwhile
+		rows = 0
+		err := r.retained.db.Query(ctx, `SELECT topic FROM retained_message WHERE topic > ? ORDER BY topic LIMIT ?`,
+			[]any{after, n}, func(row store.Row) error {
+				rows++
+				if err := row.Scan(&after); err != nil {
+					return err
+				}
+				if m := r.Retained(after); m != nil && len(found) < n {
+					found = append(found, m)
+				}
+				return nil
+			})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // RetainedCount is the number of retained messages.

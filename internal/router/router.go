@@ -174,7 +174,7 @@ func (r *Router) targets(name string, into []Target) ([]Target, uint64) {
 // always called, and must not block.
 func (r *Router) Publish(p *Publication, done func(error)) {
 	if done != nil {
-		p.Acknowledger = AcknowledgeFunc(done)
+		p.Acknowledger, p.awaited = AcknowledgeFunc(done), true
 	}
 	pub := r.idle.Get().(*Publisher)
 	waits := pub.Publish(p)

@@ -91,6 +91,9 @@ func (c *Conn) handlePublish(h mqtt.Header, body []byte) error {
 			c.answer(2, p.PacketID, mqtt.Success)
 			return nil
 		}
+		if c.version == mqtt.V5 && unreleased > limits.Inflight { // [MQTT-3.3.4-9]: counts until PUBCOMP
+			return disconnect(ClientError, mqtt.ReceiveMaximumExceeded, "more than %d QoS 2 messages without PUBREL", limits.Inflight)
+		}
 	}
 	if c.publisher.PublishTo(rt, pn) {
 		return c.holdBack()
