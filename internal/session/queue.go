@@ -36,7 +36,7 @@ func (s *Session) keep(p *router.Publication, t *router.Target, qos byte) {
 	s.seq++
 	s.backlog++
 	d := delivery{message: p.Keep(), qos: qos, retain: p.Retain && t.RetainAsPublished, ids: t.IDs, seq: s.seq, receipt: p.Hold()}
-	s.store(&d, s.conn != nil)
+	s.store(&d, true) // the client may be back before the commit
 }
 
 // store queues the row of a delivery and moves its receipt to the commit. wake says that the
@@ -77,7 +77,7 @@ func (s *Session) spill() {
 	waiting := s.queue.all()
 	for i := range waiting {
 		if d := &waiting[i]; !d.stored {
-			s.store(d, false)
+			s.store(d, true) // the client may be back before the commit
 		}
 	}
 	if s.queue.len() > 0 {
@@ -153,7 +153,8 @@ func (s *Session) load() {
 		s.all.log.Error("read queued messages", "client_id", s.id, "error", err)
 	}
 	s.mu.Lock()
-	s.loading = false
+	again := s.again
+	s.loading, s.again = false, false
 	if err != nil || s.conn == nil || s.queue.len() > 0 || s.loaded != after {
 		s.mu.Unlock()
 		return
@@ -164,7 +165,9 @@ func (s *Session) load() {
 		s.loaded = page[n-1].seq
 	}
 	c := s.conn
-	moved := len(page) > 0 && s.pump() // an empty page: the rows are not committed yet, the commit wakes
+	// An empty page: the rows are not committed yet, the commit wakes. It may have done so while the
+	// page was being read.
+	moved := (len(page) > 0 || again) && s.pump()
 	s.mu.Unlock()
 	if moved {
 		c.Flush()
