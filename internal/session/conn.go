@@ -154,9 +154,13 @@ const maxBatch = 512
 // up, just before waiting for more.
 func (c *Conn) read() error {
 	idle := c.flushBatch // one closure for the life of the connection
-	for {
-		if err := c.transport.Fill(&c.input, idle); err != nil {
-			return err
+	// Packets may have come together with CONNECT: clients need not wait for CONNACK (MQTT 5.0
+	// section 3.1.4).
+	for unread := len(c.input.bytes()) > 0; ; unread = false {
+		if !unread {
+			if err := c.transport.Fill(&c.input, idle); err != nil {
+				return err
+			}
 		}
 		if c.ended.Load() != nil {
 			return nil

@@ -119,6 +119,7 @@ func (s *Session) load() {
 	for again := true; again; {
 		s.mu.Lock()
 		after := s.loaded
+		s.again = false
 		s.mu.Unlock()
 		page, err := s.readPage(after)
 		if err != nil {
@@ -127,7 +128,8 @@ func (s *Session) load() {
 		s.mu.Lock()
 		c := s.conn
 		wanted := err == nil && c != nil && s.queue.len() == 0 && s.backlog > 0
-		again = wanted && s.loaded != after
+		again = wanted && (s.loaded != after || len(page) == 0 && s.again)
+		s.again = false
 		moved := false
 		if !again {
 			s.loading = false

@@ -41,6 +41,7 @@ type Session struct {
 	loaded   int64 // everything up to here is in memory or acknowledged
 	backlog  int   // rows of the queue table beyond loaded
 	loading  bool  // a goroutine reads the backlog
+	again    bool  // there may be more in it than that goroutine sees
 	holding  bool  // listed in all.holders
 
 	incoming map[uint16]struct{} // QoS 2 packet identifiers received and not yet released
@@ -216,9 +217,13 @@ func (s *Session) pump() bool {
 		c.sent++
 		moved = true
 	}
-	if s.queue.len() == 0 && s.backlog > 0 && !s.loading {
-		s.loading = true
-		go s.load()
+	if s.queue.len() == 0 && s.backlog > 0 {
+		if s.loading {
+			s.again = true
+		} else {
+			s.loading = true
+			go s.load()
+		}
 	}
 	return moved
 }

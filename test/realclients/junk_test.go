@@ -213,7 +213,7 @@ func TestJunk(t *testing.T) {
 	if got := s.metric("berth_connects_broken_total"); int(got) < n/4 {
 		t.Errorf("%.0f unusable connections were counted", got)
 	}
-	if got := strings.Count(s.log.String(), "\n") - lines; got > int(time.Since(began).Seconds())+3 {
+	if got := strings.Count(s.log.String(), "\n") - lines; got > 2*int(time.Since(began).Seconds())+3 { // one a second about handshakes, one about packets
 		t.Errorf("%d lines were logged in %v", got, took)
 	}
 	if strings.Contains(s.log.String(), "panic") {
