@@ -278,7 +278,7 @@ func explainHandshake(err error) string {
 	switch {
 	case errors.As(err, &plaintext):
 		return "the client did not speak TLS on a TLS port"
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the client closed the connection during the TLS handshake"
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("the client did not finish the TLS handshake within %v", handshakeTimeout)

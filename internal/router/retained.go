@@ -66,8 +66,8 @@ func fromMillis(ms int64) time.Time {
 }
 
 // publish keeps or, with an empty payload, removes the retained message of a topic
-// [MQTT-3.3.1-5] [MQTT-3.3.1-6]. The acknowledgement of QoS 1 and 2 waits for the disk, and so does a caller of
-// Router.Publish who wants to know.
+// [MQTT-3.3.1-5] [MQTT-3.3.1-6]. The acknowledgement of QoS 1 and 2 waits for the disk, and so
+// does a caller of Router.Publish who wants to know.
 func (r *retained) publish(p *Publication) {
 	var done func(error)
 	if p.QoS > 0 || p.awaited {
