@@ -79,12 +79,11 @@ type Conn struct {
 	publisher *router.Publisher
 	input     Input
 
-	receiveMaximum int          // of the client
-	maxPacket      int          // that the client takes; 0 for any
-	aliases        []string     // topic aliases of the client, by alias minus 1
-	acks           []byte       // acknowledgements of this batch
-	publish        mqtt.Publish // reused for every packet
-	publication    router.Publication
+	receiveMaximum int         // of the client
+	maxPacket      int         // that the client takes; 0 for any
+	aliases        []string    // topic aliases of the client, by alias minus 1
+	acks           []byte      // acknowledgements of this batch
+	publishing     *publishing // of the first PUBLISH on; many clients only subscribe
 	owed           owed
 	keepAlive      int64            // milliseconds of silence allowed; 0 for any
 	received       uint64           // messages of this batch

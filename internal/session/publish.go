@@ -4,14 +4,24 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/mqtt"
 	"github.com/berth-iot/berth/policy"
 	"github.com/berth-iot/berth/topic"
 )
 
+// publishing is what a connection uses again for every message that it publishes.
+type publishing struct {
+	packet      mqtt.Publish
+	publication router.Publication
+}
+
 // handlePublish takes a message from the client.
 func (c *Conn) handlePublish(h mqtt.Header, body []byte) error {
-	p := &c.publish
+	if c.publishing == nil {
+		c.publishing = &publishing{publication: router.Publication{Origin: c.origin, NoLocal: c.session, Acknowledger: c}}
+	}
+	p := &c.publishing.packet
 	if err := p.Decode(h, body, c.version); err != nil {
 		return err
 	}
@@ -58,7 +68,7 @@ func (c *Conn) handlePublish(h mqtt.Header, body []byte) error {
 		return nil
 	}
 
-	pn := &c.publication
+	pn := &c.publishing.publication
 	pn.Topic, pn.Payload, pn.QoS, pn.Retain = rt.Topic, p.Payload, p.QoS, p.Retain
 	pn.Properties, pn.Expires = nil, time.Time{}
 	if !p.Properties.Empty() {
@@ -182,7 +192,7 @@ func (c *Conn) answer(qos byte, id uint16, code mqtt.ReasonCode) {
 }
 
 // Owe implements router.Acknowledger for the message being handled.
-func (c *Conn) Owe() uint64 { return c.owed.add(c.publish.PacketID, c.publish.QoS) }
+func (c *Conn) Owe() uint64 { return c.owed.add(c.publishing.packet.PacketID, c.publishing.packet.QoS) }
 
 // Acknowledge implements router.Acknowledger.
 func (c *Conn) Acknowledge(number uint64, err error) {

@@ -193,7 +193,6 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 	s.persistent, s.expiry = expiry > 0, expiry
 	s.will, s.deadline = nil, time.Time{} // [MQTT-3.1.3-9]
 	c.session, c.sessionID = s, newSessionID()
-	c.publication.Origin, c.publication.NoLocal, c.publication.Acknowledger = c.origin, s, c
 	c.active.Store(a.clock.Load())
 	c.append(ack.Append(nil, c.version))
 	s.will = p.Will
