@@ -212,6 +212,7 @@ func (r *Registry) DeleteThingGroup(ctx context.Context, name string, expectedVe
 				return err
 			}
 			emptied = false
+			ch.member(things...)
 			last := things[len(things)-1]
 			if err := ch.query(tx, `SELECT p.principal FROM group_member m JOIN thing_principal p ON p.thing = m.thing
 				WHERE m.grp = ? AND m.thing <= ? LIMIT ?`, name, last); err != nil {
@@ -231,6 +232,11 @@ func (r *Registry) DeleteThingGroup(ctx context.Context, name string, expectedVe
 		if err := ch.group(tx, name); err != nil {
 			return err
 		}
+		things, _, err := listNames(tx, MaxPage, `SELECT thing FROM group_member WHERE grp = ? ORDER BY thing LIMIT ?`, name)
+		if err != nil {
+			return err
+		}
+		ch.member(things...)
 		for _, query := range []string{
 			`DELETE FROM group_member WHERE grp = ?`,
 			`DELETE FROM group_ancestor WHERE grp = ?`,

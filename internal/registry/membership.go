@@ -77,6 +77,7 @@ func (r *Registry) UpdateThingGroupsForThing(ctx context.Context, thing string, 
 				return err
 			}
 		}
+		ch.member(thing)
 		return ch.thing(tx, thing)
 	})
 }

@@ -32,6 +32,12 @@ type Live interface {
 	PrincipalsChanged(certificateIDs []string)
 }
 
+// Members is told, after the commit, which things have joined or left thing groups or have been
+// deleted; nil stands for any number of them. It must not block.
+type Members interface {
+	MembershipChanged(things []string)
+}
+
 // Registry is the registry of one account in one region. All methods may be called concurrently.
 type Registry struct {
 	db      *store.DB
@@ -40,6 +46,7 @@ type Registry struct {
 	prefix  string // of every ARN: arn:aws:iot:REGION:ACCOUNT:
 	now     func() time.Time
 	live    atomic.Pointer[Live]
+	members atomic.Pointer[Members]
 	cache   identityCache
 }
 
@@ -78,6 +85,9 @@ func (r *Registry) Region() string { return r.region }
 
 // SetLive names who is told about changes that concern live connections.
 func (r *Registry) SetLive(live Live) { r.live.Store(&live) }
+
+// SetMembers names who is told about changes of thing groups' members.
+func (r *Registry) SetMembers(members Members) { r.members.Store(&members) }
 
 // ARN returns the Amazon resource name of a resource such as "thing/T" or "policy/P".
 func (r *Registry) ARN(resource string) string { return r.prefix + resource }
@@ -119,6 +129,9 @@ func (r *Registry) write(ctx context.Context, fn func(tx *store.Tx, ch *changes)
 	if err != nil {
 		return err
 	}
+	if members := r.members.Load(); members != nil && len(ch.things) > 0 {
+		(*members).MembershipChanged(ch.things)
+	}
 	if !ch.all && len(ch.certificates) == 0 {
 		return nil
 	}
@@ -133,11 +146,16 @@ func (r *Registry) write(ctx context.Context, fn func(tx *store.Tx, ch *changes)
 // maxChanged is the number of certificates beyond which a change is announced to everybody.
 const maxChanged = 1000
 
-// changes collects the certificates whose identity a transaction alters.
+// changes collects the certificates whose identity a transaction alters, and the things whose
+// groups.
 type changes struct {
 	certificates map[string]struct{}
 	all          bool
+	things       []string
 }
+
+// member notes a thing that joins or leaves groups.
+func (c *changes) member(things ...string) { c.things = append(c.things, things...) }
 
 func (c *changes) certificate(id string) {
 	if c.all {

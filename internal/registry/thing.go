@@ -234,7 +234,7 @@ func checkVersion(what string, version int64, expected *int64) error {
 // DeleteThing removes a thing from the registry and from its groups. A thing that does not exist
 // counts as deleted. ErrInvalid while principals are attached, ErrVersionConflict.
 func (r *Registry) DeleteThing(ctx context.Context, name string, expectedVersion *int64) error {
-	return r.write(ctx, func(tx *store.Tx, _ *changes) error {
+	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
 		if err := thingName.check(name); err != nil {
 			return err
 		}
@@ -261,6 +261,7 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, expectedVersion
 		if _, err := tx.Exec(`DELETE FROM group_member WHERE thing = ?`, name); err != nil {
 			return err
 		}
+		ch.member(name)
 		_, err = tx.Exec(`DELETE FROM thing WHERE name = ?`, name)
 		return err
 	})

@@ -50,6 +50,9 @@ type Publication struct {
 	Will bool
 	// NoLocal is the subscriber that publishes; its subscriptions with No Local are skipped.
 	NoLocal Subscriber
+	// Direct is the Origin of the one connection that may have this message, nil for all; see
+	// Publisher.Direct.
+	Direct *Origin
 	// Acknowledger is told when what the acknowledgement stands for has happened, if anything has to
 	// be waited for. It may be nil with QoS 0.
 	Acknowledger Acknowledger

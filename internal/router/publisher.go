@@ -97,6 +97,21 @@ func (pub *Publisher) PublishTo(rt *Route, p *Publication) (waits bool) {
 	return false
 }
 
+// Direct hands a message to one subscriber whether it has subscribed or not, and to nobody else: the
+// answer of a service to a request, which NoLocal and Origin of the request's Publication tell where
+// to send. It reaches the connection that asked or none (AWS IoT developer guide, "Jobs device MQTT
+// API"). The subscriber's policies decide as for any message.
+func (pub *Publisher) Direct(p *Publication, to Subscriber, origin *Origin) {
+	p.publisher = pub
+	p.reset()
+	p.Direct = origin
+	to.Deliver(p, &Target{Subscriber: to, QoS: p.QoS})
+	if p.receipt != nil {
+		p.receipt.Release(nil)
+	}
+	p.Direct = nil
+}
+
 // refresh finds the subscribers and the owner again. Basic Ingest reaches rules only (AWS IoT developer guide,
 // "Reducing messaging costs with Basic Ingest").
 func (rt *Route) refresh(r *Router) {

@@ -20,9 +20,12 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
+	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 	"github.com/berth-iot/berth/internal/broker"
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/eventconfig"
+	"github.com/berth-iot/berth/internal/jobs"
 	"github.com/berth-iot/berth/internal/lifecycle"
 	"github.com/berth-iot/berth/internal/metrics"
 	"github.com/berth-iot/berth/internal/registry"
@@ -42,6 +45,7 @@ type Server struct {
 	log      *slog.Logger
 	db       *store.DB
 	shadows  *shadow.Service
+	jobs     *jobs.Service
 	sessions *session.Sessions
 	broker   *broker.Broker
 	https    *http.Server
@@ -131,6 +135,16 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	reg.SetLive(live{s.sessions})
+	events, err := eventconfig.Open(ctx, s.db, nil)
+	if err != nil {
+		return nil, err
+	}
+	if s.jobs, err = jobs.Open(ctx, jobs.Config{Store: s.db, Router: routes, Registry: reg, Log: log, Enabled: events.Enabled,
+		Fetch: fetchDocument}); err != nil {
+		return nil, err
+	}
+	reg.SetMembers(s.jobs)
+	routes.Own(s.jobs.Owner)
 	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
 
 	caller := &callers{registry: reg, keys: keys, broker: s.broker, verifier: sigv4.Verifier{
@@ -142,9 +156,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		},
 	}}
 	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.db)
+	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: events, Region: cfg.Region, Sessions: s.sessions, Access: auth}
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Endpoint: cfg.Endpoint}),
-		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}))
+		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}),
+		iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI))
 	if err != nil {
 		return nil, err
 	}
@@ -279,6 +295,9 @@ func (s *Server) Close() error {
 	s.cancel()
 	if s.shadows != nil {
 		s.shadows.Close()
+	}
+	if s.jobs != nil {
+		s.jobs.Close()
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

@@ -74,6 +74,9 @@ func (s *Session) Deliver(p *router.Publication, t *router.Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.conn
+	if p.Direct != nil && (c == nil || c.origin != p.Direct) {
+		return // who asked is gone
+	}
 	if c == nil {
 		if qos > 0 && s.persistent {
 			s.keep(p, t, qos)

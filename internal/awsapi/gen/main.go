@@ -8,6 +8,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
+	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 )
 
 //go:generate go run . ../../../docs/compatibility.md
@@ -17,6 +18,8 @@ func page() []byte {
 	return awsapi.Compatibility(
 		iot.Operations(iot.Config{}),
 		iotdata.Operations(iotdata.Config{}),
+		iotjobs.ControlOperations(iotjobs.Config{}),
+		iotjobs.DataOperations(iotjobs.Config{}),
 	)
 }
 
