@@ -324,7 +324,7 @@ func (c *change) roll(j *record) error {
 	}
 	n = min(n, batch)
 	var things []string
-	err := c.tx.Query(`SELECT thing FROM job_waiting WHERE job_id = ? ORDER BY thing LIMIT ?`, []any{j.id, n}, func(row store.Row) error {
+	err := c.tx.Query(`SELECT thing FROM job_waiting WHERE job_id = ? ORDER BY thing LIMIT ?`, []any{j.id, n + 1}, func(row store.Row) error {
 		var thing string
 		err := row.Scan(&thing)
 		things = append(things, thing)
@@ -333,6 +333,8 @@ func (c *change) roll(j *record) error {
 	if err != nil {
 		return err
 	}
+	last := int64(len(things)) <= n // nobody waits after these
+	things = things[:min(int64(len(things)), n)]
 	for _, thing := range things {
 		fresh, err := c.queue(j, thing, 1, Attempts{})
 		if err != nil {
@@ -348,7 +350,7 @@ func (c *change) roll(j *record) error {
 			return err
 		}
 	}
-	if int64(len(things)) < n {
+	if last {
 		j.phase = phaseNone
 		return nil
 	}
