@@ -1,5 +1,5 @@
 // Package admin is berth's own small REST interface beside AWS's, under /berth/: access keys,
-// denials, and the question whether a client would be allowed something. Requests are signed like
+// denials, files that devices download, and the question whether a client would be allowed something. Requests are signed like
 // those to AWS.
 package admin
 
@@ -16,6 +16,7 @@ import (
 	"github.com/berth-iot/berth/internal/accesskey"
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/files"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/policy"
@@ -27,7 +28,10 @@ type Config struct {
 	Denials      *denial.Log
 	Authority    session.Authority
 	Registry     *registry.Registry
+	Files        *files.Files
 	Authenticate func(r *http.Request, body []byte) (awsapi.Caller, error)
+	// AuthenticateHash is Authenticate for a body that is read later and has this SHA-256.
+	AuthenticateHash func(r *http.Request, hash string) (awsapi.Caller, error)
 }
 
 type handler struct {
@@ -45,6 +49,10 @@ func New(cfg Config) http.Handler {
 	h.handle("DELETE /berth/access-keys/{id}", false, h.deleteKey)
 	h.handle("GET /berth/denials", true, h.denials)
 	h.handle("POST /berth/explain", true, h.explain)
+	h.handle("GET /berth/files", true, h.listFiles)
+	h.handle("GET /berth/files/{name}", true, h.getFile)
+	h.handle("DELETE /berth/files/{name}", false, h.deleteFile)
+	h.mux.HandleFunc("PUT /berth/files/{name}", h.putFile)
 	return h.mux
 }
 
@@ -64,7 +72,7 @@ func (h *handler) handle(pattern string, reads bool, do func(ctx context.Context
 				return nil, err
 			}
 			if caller.Role != awsapi.RoleAdmin && !(reads && caller.Role == awsapi.RoleReadOnly) {
-				return nil, &awsapi.Error{Type: "AccessDeniedException", Status: http.StatusForbidden, Message: "this needs an access key of the admin role"}
+				return nil, errNotAdmin()
 			}
 			return do(r.Context(), r, body)
 		}()
@@ -79,7 +87,14 @@ func (h *handler) handle(pattern string, reads bool, do func(ctx context.Context
 	})
 }
 
+func errNotAdmin() error {
+	return &awsapi.Error{Type: "AccessDeniedException", Status: http.StatusForbidden, Message: "this needs an access key of the admin role"}
+}
+
 func toException(err error) *awsapi.Error {
+	if e := fileException(err); e != nil {
+		return e
+	}
 	switch {
 	case errors.Is(err, accesskey.ErrNotFound):
 		return &awsapi.Error{Type: "ResourceNotFoundException", Status: 404, Message: err.Error()}

@@ -134,18 +134,36 @@ func (t *target) own(ctx context.Context, method, path string, in, out any) erro
 
 func (s *site) own(ctx context.Context, method, path string, in, out any) error {
 	var body []byte
+	kind := ""
 	if in != nil {
 		var err error
 		if body, err = json.Marshal(in); err != nil {
 			return err
 		}
+		kind = "application/json"
 	}
+	return s.send(ctx, method, path, kind, body, out)
+}
+
+// send is own with a body of any kind.
+func (t *target) send(ctx context.Context, method, path, kind string, body []byte, out any) error {
+	if t.aws {
+		return usagef("AWS has no such API: this is for a berth")
+	}
+	s, err := t.find(ctx)
+	if err != nil {
+		return err
+	}
+	return s.send(ctx, method, path, kind, body, out)
+}
+
+func (s *site) send(ctx context.Context, method, path, kind string, body []byte, out any) error {
 	req, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
 	}
 	creds, err := s.cfg.Credentials.Retrieve(ctx)
 	if err != nil {

@@ -40,8 +40,13 @@ func fetchDocument(ctx context.Context, source string) (string, bool, error) {
 	if res.StatusCode != http.StatusOK {
 		return "", false, fmt.Errorf("the answer is %s", res.Status)
 	}
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxDocument))
-	return string(b), true, err
+	document, err := readDocument(res.Body)
+	return document, true, err
+}
+
+func readDocument(r io.Reader) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxDocument))
+	return string(b), err
 }
 
 // isS3 reports whether a host is one of Amazon S3, such as s3.eu-west-1.amazonaws.com or

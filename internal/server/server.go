@@ -12,6 +12,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/berth-iot/berth/internal/accesskey"
@@ -25,6 +26,7 @@ import (
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/eventconfig"
+	"github.com/berth-iot/berth/internal/files"
 	"github.com/berth-iot/berth/internal/jobs"
 	"github.com/berth-iot/berth/internal/lifecycle"
 	"github.com/berth-iot/berth/internal/metrics"
@@ -139,8 +141,13 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
+	stored, err := files.Open(ctx, s.db, filepath.Join(cfg.Data, "files"), nil)
+	if err != nil {
+		return nil, err
+	}
+	where := &addresses{files: stored}
 	if s.jobs, err = jobs.Open(ctx, jobs.Config{Store: s.db, Router: routes, Registry: reg, Log: log, Enabled: events.Enabled,
-		Fetch: fetchDocument}); err != nil {
+		Sign: where.sign, Fetch: where.fetch}); err != nil {
 		return nil, err
 	}
 	reg.SetMembers(s.jobs)
@@ -164,17 +171,21 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
-	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Authenticate: caller.authenticate})
+	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored,
+		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
 	mux := http.NewServeMux()
 	mux.Handle("/", api)
 	mux.HandleFunc("GET /mqtt", caller.webSocket)
 	mux.Handle("/berth/", own)
+	mux.Handle("GET "+files.Path, stored.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	if err := s.listen(run, mux, gauges.Handler()); err != nil {
 		return nil, err
 	}
+	base := "https://" + net.JoinHostPort(s.Ready.Endpoint, strconv.Itoa(s.Ready.HTTPSPort))
+	where.base.Store(&base)
 	go s.shadows.SweepLoop(run)
 	go certs.RenewLoop(run)
 	go certs.KeyLoop(run)
