@@ -133,7 +133,16 @@ func (w *worker) round(ctx context.Context) (time.Time, error) {
 			return time.Time{}, err
 		}
 		for _, id := range ids {
-			if err := s.advance(ctx, id); err != nil && !errors.Is(err, ErrNotFound) {
+			err := s.advance(ctx, id)
+			if err == nil || errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if ctx.Err() != nil {
+				return time.Time{}, err
+			}
+			// One job that cannot go on must not hold up the others.
+			s.cfg.Log.Error("job could not go on", "job_id", id, "error", err)
+			if err := s.postpone(id); err != nil {
 				return time.Time{}, err
 			}
 		}
@@ -174,6 +183,14 @@ func (s *Service) attentive(ctx context.Context, n int) ([]string, error) {
 			return err
 		})
 	return ids, err
+}
+
+// postpone looks at a job again later.
+func (s *Service) postpone(id string) error {
+	return s.cfg.Store.Write(context.Background(), func(tx *store.Tx) error {
+		_, err := tx.Exec(`UPDATE job SET attention_at = ? WHERE job_id = ?`, millis(s.now().Add(pause)), id)
+		return err
+	})
 }
 
 // timeOut ends one batch of executions whose time is over; more says that there may be others.
@@ -306,7 +323,12 @@ func (s *Service) members(ctx context.Context, target, page string) ([]string, s
 		}
 		return things, next, err
 	}
-	return []string{strings.TrimPrefix(target, "thing/")}, "", nil
+	thing := strings.TrimPrefix(target, "thing/")
+	_, err := s.cfg.Registry.DescribeThing(ctx, thing)
+	if errors.Is(err, registry.ErrNotFound) {
+		return nil, "", nil
+	}
+	return []string{thing}, "", err
 }
 
 // roll gives the job to as many waiting things as its rate allows now.

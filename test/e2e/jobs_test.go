@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -358,4 +362,56 @@ func TestJobEvents(t *testing.T) {
 	watcher.got(t, "$aws/events/jobExecution/loud/deleted")
 	watcher.got(t, "$aws/events/job/loud/deleted")
 	watcher.quiet(t)
+}
+
+// TestJobsHTTPS is a device with its certificate over HTTPS, which needs the actions on its thing.
+func TestJobsHTTPS(t *testing.T) {
+	t.Parallel()
+	in := newInstance(t)
+	var cert struct {
+		CertificateArn, CertificatePem string
+		KeyPair                        struct{ PrivateKey string }
+	}
+	if err := json.Unmarshal([]byte(in.must(t, "POST", "/keys-and-certificate?setAsActive=true", "")), &cert); err != nil {
+		t.Fatal(err)
+	}
+	in.must(t, "POST", "/policies/jobs", `{"policyDocument":"{\"Version\":\"2012-10-17\",\"Statement\":{\"Effect\":\"Allow\",\"Action\":[\"iot:GetPendingJobExecutions\",\"iot:StartNextPendingJobExecution\",\"iot:UpdateJobExecution\"],\"Resource\":\"arn:aws:iot:us-east-1:000000000000:thing/T\"}}"}`)
+	in.must(t, "PUT", "/target-policies/jobs", `{"target":"`+cert.CertificateArn+`"}`)
+	pair, err := tls.X509KeyPair([]byte(cert.CertificatePem), []byte(cert.KeyPair.PrivateKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(filepath.Join(in.dir, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	web := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}}}
+	defer web.CloseIdleConnections()
+	in.done(t, "POST", "/things/T", "{}")
+	device := in.connect(t, mqtt.Connect{ClientID: "T"})
+	device.subscribe(t, 1, "$aws/things/T/jobs/notify-next")
+	in.job(t, "j", "T")
+	device.next(t, "T", "j")
+	for _, tc := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"GET", "/things/T/jobs", "", 200, `"queuedJobs":[{"jobId":"j"`},
+		{"GET", "/things/T/jobs/j", "", 403, "ForbiddenException"},
+		{"GET", "/things/U/jobs", "", 403, "ForbiddenException"},
+		{"PUT", "/things/T/jobs/$next", "{}", 200, `"jobDocument":"{\"do\":\"j\"}"`},
+		{"POST", "/things/T/jobs/j", `{"status":"FAILED","statusDetails":{"why":"test"}}`, 200, "{}"},
+		{"GET", "/jobs/j", "", 403, "AccessDeniedException"},
+	} {
+		req, err := http.NewRequest(tc.method, fmt.Sprintf("https://localhost:%d%s", in.Ready.HTTPSPort, tc.path), strings.NewReader(tc.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, exception, answer := do(t, web, req); status != tc.status || !strings.Contains(exception+answer, tc.want) {
+			t.Errorf("%s %s: %d %s %s, want %d %s", tc.method, tc.path, status, exception, answer, tc.status, tc.want)
+		}
+	}
 }
