@@ -47,7 +47,6 @@ type document struct {
 func newOutbox(s *Service) *outbox {
 	o := &outbox{service: s, stopped: make(chan struct{}), documents: make(map[string]document)}
 	o.ready.L = &o.mu
-	go o.run()
 	return o
 }
 

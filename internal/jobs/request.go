@@ -94,7 +94,6 @@ type inbox struct {
 func newInbox(s *Service) *inbox {
 	in := &inbox{service: s, inflight: make(map[string]int), stopped: make(chan struct{})}
 	in.ready.L = &in.mu
-	go in.run()
 	return in
 }
 

@@ -62,6 +62,10 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s.outbox = newOutbox(s)
 	s.inbox = newInbox(s)
 	s.worker = newWorker(s)
+	// They call each other, so all are there before any runs.
+	go s.outbox.run()
+	go s.inbox.run()
+	go s.worker.run(s.worker.ctx)
 	return s, nil
 }
 

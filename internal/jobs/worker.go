@@ -32,15 +32,14 @@ type worker struct {
 	next    time.Time
 	wake    chan struct{}
 
+	ctx     context.Context
 	cancel  context.CancelFunc
 	stopped chan struct{}
 }
 
 func newWorker(s *Service) *worker {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &worker{service: s, members: make(map[string]struct{}), wake: make(chan struct{}, 1), cancel: cancel, stopped: make(chan struct{})}
-	go w.run(ctx)
-	return w
+	return &worker{service: s, members: make(map[string]struct{}), wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, stopped: make(chan struct{})}
 }
 
 func (w *worker) close() {
