@@ -16,6 +16,7 @@ import (
 	"github.com/berth-iot/berth/internal/accesskey"
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/policy"
@@ -27,6 +28,7 @@ type Config struct {
 	Denials      *denial.Log
 	Authority    session.Authority
 	Registry     *registry.Registry
+	Provisioning *provisioning.Service
 	Authenticate func(r *http.Request, body []byte) (awsapi.Caller, error)
 }
 
@@ -45,6 +47,11 @@ func New(cfg Config) http.Handler {
 	h.handle("DELETE /berth/access-keys/{id}", false, h.deleteKey)
 	h.handle("GET /berth/denials", true, h.denials)
 	h.handle("POST /berth/explain", true, h.explain)
+	h.handle("GET /berth/cacertificates/{id}/activation", true, h.activation)
+	h.handle("PUT /berth/cacertificates/{id}/activation", false, h.setActivation)
+	h.handle("DELETE /berth/cacertificates/{id}/activation", false, h.removeActivation)
+	h.handle("GET /berth/registration-tasks/{id}/results", true, h.report(false))
+	h.handle("GET /berth/registration-tasks/{id}/errors", true, h.report(true))
 	return h.mux
 }
 
@@ -74,6 +81,11 @@ func (h *handler) handle(pattern string, reads bool, do func(ctx context.Context
 			w.Header().Set("x-amzn-ErrorType", e.Type)
 			w.WriteHeader(e.Status)
 			answer = map[string]string{"message": e.Message}
+		}
+		if lines, ok := answer.(ndjson); ok {
+			w.Header().Set("Content-Type", "application/x-ndjson")
+			w.Write(lines)
+			return
 		}
 		json.NewEncoder(w).Encode(answer)
 	})

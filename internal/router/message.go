@@ -50,6 +50,8 @@ type Publication struct {
 	Will bool
 	// NoLocal is the subscriber that publishes; its subscriptions with No Local are skipped.
 	NoLocal Subscriber
+	// Only, if set, is the one subscriber that gets the message, if it has subscribed.
+	Only Subscriber
 	// Acknowledger is told when what the acknowledgement stands for has happened, if anything has to
 	// be waited for. It may be nil with QoS 0.
 	Acknowledger Acknowledger

@@ -24,6 +24,7 @@ import (
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/metrics"
+	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/session"
@@ -41,6 +42,7 @@ type Server struct {
 	log      *slog.Logger
 	db       *store.DB
 	shadows  *shadow.Service
+	devices  *provisioning.Service
 	sessions *session.Sessions
 	broker   *broker.Broker
 	https    *http.Server
@@ -125,12 +127,19 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	routes.Own(s.shadows.Owner)
+	s.devices, err = provisioning.Open(ctx, provisioning.Config{Store: s.db, Registry: reg, Authority: certs, Router: routes, Log: log,
+		HookCommands: cfg.hookCommands(), TaskFiles: filepath.Join(cfg.Data, "files")})
+	if err != nil {
+		return nil, err
+	}
+	routes.Own(s.devices.Owner)
+	auth.SetNewcomers(s.devices)
 	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	reg.SetLive(live{s.sessions})
-	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
+	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, Newcomers: s.devices, ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
 
 	caller := &callers{registry: reg, keys: keys, broker: s.broker, verifier: sigv4.Verifier{
 		Region: cfg.Region,
@@ -142,12 +151,12 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}}
 	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.db)
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
-		iot.Operations(iot.Config{Registry: reg, Authority: certs, Endpoint: cfg.Endpoint}),
+		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}))
 	if err != nil {
 		return nil, err
 	}
-	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Authenticate: caller.authenticate})
+	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Provisioning: s.devices, Authenticate: caller.authenticate})
 
 	mux := http.NewServeMux()
 	mux.Handle("/", api)
@@ -159,6 +168,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	go s.shadows.SweepLoop(run)
+	go s.devices.SweepLoop(run)
 	go certs.RenewLoop(run)
 	go certs.KeyLoop(run)
 	return s, s.announce()
@@ -276,6 +286,9 @@ func (s *Server) Close() error {
 		}
 	}
 	s.cancel()
+	if s.devices != nil {
+		s.devices.Close()
+	}
 	if s.shadows != nil {
 		s.shadows.Close()
 	}
