@@ -17,6 +17,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/files"
+	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/policy"
@@ -29,6 +30,7 @@ type Config struct {
 	Authority    session.Authority
 	Registry     *registry.Registry
 	Files        *files.Files
+	Provisioning *provisioning.Service
 	Authenticate func(r *http.Request, body []byte) (awsapi.Caller, error)
 	// AuthenticateHash is Authenticate for a body that is read later and has this SHA-256.
 	AuthenticateHash func(r *http.Request, hash string) (awsapi.Caller, error)
@@ -53,6 +55,11 @@ func New(cfg Config) http.Handler {
 	h.handle("GET /berth/files/{name}", true, h.getFile)
 	h.handle("DELETE /berth/files/{name}", false, h.deleteFile)
 	h.mux.HandleFunc("PUT /berth/files/{name}", h.putFile)
+	h.handle("GET /berth/cacertificates/{id}/activation", true, h.activation)
+	h.handle("PUT /berth/cacertificates/{id}/activation", false, h.setActivation)
+	h.handle("DELETE /berth/cacertificates/{id}/activation", false, h.removeActivation)
+	h.handle("GET /berth/registration-tasks/{id}/results", true, h.report(false))
+	h.handle("GET /berth/registration-tasks/{id}/errors", true, h.report(true))
 	return h.mux
 }
 
@@ -82,6 +89,11 @@ func (h *handler) handle(pattern string, reads bool, do func(ctx context.Context
 			w.Header().Set("x-amzn-ErrorType", e.Type)
 			w.WriteHeader(e.Status)
 			answer = map[string]string{"message": e.Message}
+		}
+		if lines, ok := answer.(ndjson); ok {
+			w.Header().Set("Content-Type", "application/x-ndjson")
+			w.Write(lines)
+			return
 		}
 		json.NewEncoder(w).Encode(answer)
 	})

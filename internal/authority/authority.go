@@ -24,10 +24,25 @@ type Authority struct {
 	plainPolicy string
 	admin       []policy.Named
 	readOnly    []policy.Named
+	newcomers   Newcomers
 
 	mu     sync.Mutex
 	parsed map[string]*policy.Document // by the text of the document
 }
+
+// Newcomers knows of certificates that the registry does not hold, or not as ACTIVE.
+type Newcomers interface {
+	// Claim returns a temporary claim certificate in PEM and the policy that holds for it; ok is
+	// false for one that is none or has expired.
+	Claim(ctx context.Context, certificateID string) (certPEM string, policy []byte, ok bool, err error)
+	// Expects reports whether a device with this certificate, unknown or PENDING_ACTIVATION, may
+	// register itself.
+	Expects(ctx context.Context, cert *x509.Certificate) bool
+}
+
+// SetNewcomers names who is asked about certificates that are not in use. It must be called before
+// anything else.
+func (a *Authority) SetNewcomers(n Newcomers) { a.newcomers = n }
 
 // New returns an authority. plainPolicy names the policy of the principal "anonymous"; it may be
 // empty, and the policy need not exist yet: until then anonymous may do nothing.
@@ -139,7 +154,8 @@ func (a *Authority) anonymous(ctx context.Context, pc *policy.Context) (*policy.
 func (a *Authority) certificate(ctx context.Context, id, clientID string, pc *policy.Context) (*policy.Set, *registry.Identity, error) {
 	identity, err := a.registry.Identity(ctx, id, clientID)
 	if errors.Is(err, registry.ErrNotFound) {
-		return nil, nil, fmt.Errorf("%w: certificate %s is not registered", session.ErrRefused, id)
+		set, err := a.claim(ctx, id, pc)
+		return set, &registry.Identity{CertificateID: id}, err
 	}
 	if err != nil {
 		return nil, nil, err
@@ -168,14 +184,52 @@ func (a *Authority) certificate(ctx context.Context, id, clientID string, pc *po
 	return policy.Compile(named, pc), identity, nil
 }
 
+// claim compiles the policy of a temporary claim certificate.
+func (a *Authority) claim(ctx context.Context, id string, pc *policy.Context) (*policy.Set, error) {
+	certPEM, document, ok, err := "", []byte(nil), false, error(nil)
+	if a.newcomers != nil {
+		certPEM, document, ok, err = a.newcomers.Claim(ctx, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("%w: certificate %s is not registered", session.ErrRefused, id)
+	}
+	named, err := a.named([]registry.PolicyDocument{{Name: "temporary claim", Version: "1", Body: document}})
+	if err != nil {
+		return nil, err
+	}
+	pc.CertificateID = id
+	if pc.Certificate == nil {
+		if pc.Certificate, err = registry.ParseCertificate(certPEM); err != nil {
+			return nil, err
+		}
+	}
+	return policy.Compile(named, pc), nil
+}
+
 // Check implements broker.Certificates: a certificate may be used if it is registered, ACTIVE and
 // in date.
 func (a *Authority) Check(ctx context.Context, cert *x509.Certificate, _ string) error {
 	id := broker.CertificateID(cert)
+	newcomer := false
 	bad := func(format string, args ...any) error {
-		return &broker.CertificateError{CertificateID: id, Reason: fmt.Sprintf(format, args...)}
+		return &broker.CertificateError{CertificateID: id, Reason: fmt.Sprintf(format, args...), Newcomer: newcomer}
 	}
 	status, err := a.registry.CertificateStatus(ctx, id)
+	if errors.Is(err, registry.ErrNotFound) && a.newcomers != nil {
+		_, _, ok, claimErr := a.newcomers.Claim(ctx, id)
+		if claimErr != nil {
+			return claimErr
+		}
+		if ok {
+			status, err = registry.Active, nil
+		}
+	}
+	if a.newcomers != nil && (errors.Is(err, registry.ErrNotFound) || status == registry.PendingActivation) {
+		newcomer = a.newcomers.Expects(ctx, cert)
+	}
 	if errors.Is(err, registry.ErrNotFound) {
 		return bad("certificate %s (subject %q, issuer %q) is not registered: register it, or create one with CreateKeysAndCertificate", id, cert.Subject, cert.Issuer)
 	}

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/berth-iot/berth/internal/ca"
+	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 )
 
@@ -58,6 +59,9 @@ func exceptions() []exception {
 		{registry.ErrTransferConflict, "TransferConflictException", 409},
 		{registry.ErrTransferCompleted, "TransferAlreadyCompletedException", 410},
 		{ca.ErrCSR, "InvalidRequestException", 400},
+		{provisioning.ErrTemplate, "InvalidRequestException", 400},
+		{provisioning.ErrParameters, "InvalidRequestException", 400},
+		{provisioning.ErrTaskExists, "TaskAlreadyExistsException", 400},
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,23 +34,32 @@ var protocols = []string{alpnMQTT, alpnCustomAuth, alpnHTTP, "http/1.1"}
 
 // Certificates decides over client certificates.
 type Certificates interface {
-	// Check reports why a certificate, which the client has proved to own, may not be used; nil if
-	// it may. It is called during the handshake.
+	// Check reports why a certificate may not be used; nil if it may. It is called during the
+	// handshake, before the client has proved that it has the key.
 	Check(ctx context.Context, cert *x509.Certificate, serverName string) error
+}
+
+// Newcomers takes devices whose certificates are not in use yet.
+type Newcomers interface {
+	// Admit is offered a certificate that the client has proved to own and of which Check has said
+	// that a newcomer has it. The connection ends in any case; the error says in words why.
+	Admit(ctx context.Context, cert *x509.Certificate) error
 }
 
 // Broker turns network connections into MQTT clients and HTTP requests.
 type Broker struct {
 	Sessions     *session.Sessions
 	Certificates Certificates
+	Newcomers    Newcomers // nil for none
 	// ServerCertificate returns the certificate for a client.
 	ServerCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	Denials           *denial.Log
 	Log               *slog.Logger
 
-	counters Counters
-	http     httpListener
-	lastLog  atomic.Int64
+	counters  Counters
+	http      httpListener
+	newcomers sync.Map // of *x509.Certificate: those in handshakes that go on for Newcomers alone
+	lastLog   atomic.Int64
 }
 
 // Counters count network connections.
@@ -144,7 +154,13 @@ func (b *Broker) tlsConfig(ctx context.Context, http bool) *tls.Config {
 			if len(cs.PeerCertificates) == 0 {
 				return nil
 			}
-			return b.Certificates.Check(ctx, cs.PeerCertificates[0], cs.ServerName)
+			err := b.Certificates.Check(ctx, cs.PeerCertificates[0], cs.ServerName)
+			var bad *CertificateError
+			if b.Newcomers != nil && errors.As(err, &bad) && bad.Newcomer {
+				b.newcomers.Store(cs.PeerCertificates[0], struct{}{})
+				return nil
+			}
+			return err
 		},
 		CipherSuites: cipherSuites(),
 	}
@@ -201,12 +217,17 @@ func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, htt
 	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	err := t.HandshakeContext(hctx)
 	cancel()
+	cs := t.ConnectionState()
+	if len(cs.PeerCertificates) > 0 {
+		if _, ok := b.newcomers.LoadAndDelete(cs.PeerCertificates[0]); ok && err == nil {
+			err = b.admit(ctx, cs.PeerCertificates[0])
+		}
+	}
 	if err != nil {
 		b.handshakeFailed(remoteAddr(c), t, err)
 		c.Close()
 		return
 	}
-	cs := t.ConnectionState()
 	if !speaksMQTT(cs.NegotiatedProtocol, http) {
 		b.http.hand(t)
 		return
@@ -224,6 +245,17 @@ func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, htt
 		Certificate: cert,
 		ServerName:  cs.ServerName,
 	})
+}
+
+// admit offers a certificate to Newcomers. Whoever slips by is refused at CONNECT or by the HTTP
+// surface, which look at the certificate again.
+func (b *Broker) admit(ctx context.Context, cert *x509.Certificate) error {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := b.Newcomers.Admit(ctx, cert); err != nil {
+		return &CertificateError{CertificateID: CertificateID(cert), Reason: err.Error()}
+	}
+	return nil
 }
 
 // handshakeFailed records why, in words.
@@ -248,6 +280,8 @@ func (b *Broker) handshakeFailed(remote netip.AddrPort, t *tls.Conn, err error) 
 type CertificateError struct {
 	CertificateID string
 	Reason        string
+	// Newcomer says that Newcomers will take the certificate.
+	Newcomer bool
 }
 
 func (e *CertificateError) Error() string { return e.Reason }

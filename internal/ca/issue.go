@@ -46,7 +46,12 @@ type deviceKey struct{ *rsa.PrivateKey }
 
 // IssueWithNewKey issues a device certificate for a new RSA 2048 key, as CreateKeysAndCertificate
 // does.
-func (a *Authority) IssueWithNewKey() (*Issued, error) {
+func (a *Authority) IssueWithNewKey() (*Issued, error) { return a.issueWithNewKey(deviceEnd()) }
+
+// IssueClaim issues a temporary claim certificate, with its key, that ends at a time.
+func (a *Authority) IssueClaim(end time.Time) (*Issued, error) { return a.issueWithNewKey(end) }
+
+func (a *Authority) issueWithNewKey(end time.Time) (*Issued, error) {
 	var key *rsa.PrivateKey
 	select {
 	case ready := <-a.keys:
@@ -57,7 +62,7 @@ func (a *Authority) IssueWithNewKey() (*Issued, error) {
 			return nil, fmt.Errorf("make device key: %w", err)
 		}
 	}
-	cert, err := a.issue(&key.PublicKey, nil)
+	cert, err := a.issue(&key.PublicKey, nil, end)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +134,7 @@ func (a *Authority) IssueFromCSR(csrPEM string) (certPEM string, err error) {
 	if err := checkCSRSignature(csr); err != nil {
 		return "", refuseCSR("its signature does not verify: %v", err)
 	}
-	return a.issue(csr.PublicKey, csr.RawSubject)
+	return a.issue(csr.PublicKey, csr.RawSubject, deviceEnd())
 }
 
 // checkCSRSignature adds SHA-1, which crypto/x509 refuses, to what it checks.
@@ -154,12 +159,12 @@ func checkCSRSignature(csr *x509.CertificateRequest) error {
 }
 
 // issue signs a device certificate; an empty subject becomes AWS's.
-func (a *Authority) issue(key crypto.PublicKey, rawSubject []byte) (string, error) {
+func (a *Authority) issue(key crypto.PublicKey, rawSubject []byte, end time.Time) (string, error) {
 	template := &x509.Certificate{
 		SerialNumber:          newSerial(),
 		RawSubject:            rawSubject,
 		NotBefore:             a.opts.Now().Add(-backdate),
-		NotAfter:              deviceEnd(),
+		NotAfter:              end,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		BasicConstraintsValid: true,
 	}

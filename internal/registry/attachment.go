@@ -63,38 +63,40 @@ func (c *changes) target(tx *store.Tx, target string) error {
 // AttachPolicy attaches a policy to a certificate, a thing group or a Cognito identity; again is
 // no error. ErrNotFound for either, ErrLimit.
 func (r *Registry) AttachPolicy(ctx context.Context, policy, targetARN string) error {
-	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
-		if err := policyName.check(policy); err != nil {
-			return err
+	return r.write(ctx, func(tx *store.Tx, ch *changes) error { return r.attachPolicy(tx, ch, policy, targetARN) })
+}
+
+func (r *Registry) attachPolicy(tx *store.Tx, ch *changes, policy, targetARN string) error {
+	if err := policyName.check(policy); err != nil {
+		return err
+	}
+	target, err := r.target(tx, targetARN)
+	if err != nil {
+		return err
+	}
+	if _, err := r.policy(tx, policy); err != nil {
+		return err
+	}
+	names, _, err := listNames(tx, MaxPage, `SELECT policy FROM policy_attachment WHERE target = ? ORDER BY policy LIMIT ?`, target)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if name == policy {
+			return nil
 		}
-		target, err := r.target(tx, targetARN)
-		if err != nil {
-			return err
-		}
-		if _, err := r.policy(tx, policy); err != nil {
-			return err
-		}
-		names, _, err := listNames(tx, MaxPage, `SELECT policy FROM policy_attachment WHERE target = ? ORDER BY policy LIMIT ?`, target)
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			if name == policy {
-				return nil
-			}
-		}
-		limit := maxPoliciesPrincipal
-		if strings.HasPrefix(target, groupPrefix) {
-			limit = maxPoliciesGroup
-		}
-		if len(names) >= limit {
-			return refuse(ErrLimit, "the maximum number of policies (%d) is already attached to %s", limit, targetARN)
-		}
-		if _, err := tx.Exec(`INSERT INTO policy_attachment (target, policy) VALUES (?, ?)`, target, policy); err != nil {
-			return err
-		}
-		return ch.target(tx, target)
-	})
+	}
+	limit := maxPoliciesPrincipal
+	if strings.HasPrefix(target, groupPrefix) {
+		limit = maxPoliciesGroup
+	}
+	if len(names) >= limit {
+		return refuse(ErrLimit, "the maximum number of policies (%d) is already attached to %s", limit, targetARN)
+	}
+	if _, err := tx.Exec(`INSERT INTO policy_attachment (target, policy) VALUES (?, ?)`, target, policy); err != nil {
+		return err
+	}
+	return ch.target(tx, target)
 }
 
 // DetachPolicy is the reverse of AttachPolicy; what is not attached is no error. ErrNotFound for

@@ -145,19 +145,21 @@ func (r *Registry) ListBillingGroups(ctx context.Context, prefix string, page Pa
 
 // AddThingToBillingGroup puts a thing into a billing group, out of the one it was in.
 func (r *Registry) AddThingToBillingGroup(ctx context.Context, group, thing string) error {
-	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
-		if _, err := r.billingGroup(tx, group); err != nil {
-			return err
-		}
-		t, err := r.thing(tx, thing)
-		if err != nil || t.BillingGroup == group {
-			return err
-		}
-		if _, err := tx.Exec(`UPDATE thing SET billing_group = ?, version = version + 1 WHERE name = ?`, group, thing); err != nil {
-			return err
-		}
-		return ch.thing(tx, thing)
-	})
+	return r.write(ctx, func(tx *store.Tx, ch *changes) error { return r.addToBillingGroup(tx, ch, group, thing) })
+}
+
+func (r *Registry) addToBillingGroup(tx *store.Tx, ch *changes, group, thing string) error {
+	if _, err := r.billingGroup(tx, group); err != nil {
+		return err
+	}
+	t, err := r.thing(tx, thing)
+	if err != nil || t.BillingGroup == group {
+		return err
+	}
+	if _, err := tx.Exec(`UPDATE thing SET billing_group = ?, version = version + 1 WHERE name = ?`, group, thing); err != nil {
+		return err
+	}
+	return ch.thing(tx, thing)
 }
 
 // RemoveThingFromBillingGroup takes a thing out; one that is not in it is no error.

@@ -56,25 +56,31 @@ func (r *Registry) CreatePolicy(ctx context.Context, name string, document []byt
 		return nil, err
 	}
 	var p *Policy
-	err := r.write(ctx, func(tx *store.Tx, ch *changes) error {
-		if _, err := r.policy(tx, name); err == nil {
-			return exists(name, r.ARN(policyPrefix+name), "policy cannot be created - name already exists (name=%s)", name)
-		} else if !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		now := r.now()
-		p = &Policy{Name: name, ARN: r.ARN(policyPrefix + name), DefaultVersion: "1", Document: document, Created: now, Modified: now, GenerationID: uuid.NewString()}
-		if _, err := tx.Exec(`INSERT INTO policy (name, default_version, last_version, created, modified, generation) VALUES (?, 1, 1, ?, ?, ?)`,
-			name, millis(now), millis(now), p.GenerationID); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(`INSERT INTO policy_version (policy, version, document, created) VALUES (?, 1, ?, ?)`, name, document, millis(now)); err != nil {
-			return err
-		}
-		ch.certificate("") // somebody may have waited for this name
-		return setTags(tx, policyPrefix+name, tags)
+	err := r.write(ctx, func(tx *store.Tx, ch *changes) (err error) {
+		p, err = r.createPolicy(tx, ch, name, document, tags)
+		return err
 	})
 	return p, err
+}
+
+// createPolicy is CreatePolicy for a name and a document that have been checked.
+func (r *Registry) createPolicy(tx *store.Tx, ch *changes, name string, document []byte, tags []Tag) (*Policy, error) {
+	if _, err := r.policy(tx, name); err == nil {
+		return nil, exists(name, r.ARN(policyPrefix+name), "policy cannot be created - name already exists (name=%s)", name)
+	} else if !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	now := r.now()
+	p := &Policy{Name: name, ARN: r.ARN(policyPrefix + name), DefaultVersion: "1", Document: document, Created: now, Modified: now, GenerationID: uuid.NewString()}
+	if _, err := tx.Exec(`INSERT INTO policy (name, default_version, last_version, created, modified, generation) VALUES (?, 1, 1, ?, ?, ?)`,
+		name, millis(now), millis(now), p.GenerationID); err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(`INSERT INTO policy_version (policy, version, document, created) VALUES (?, 1, ?, ?)`, name, document, millis(now)); err != nil {
+		return nil, err
+	}
+	ch.certificate("") // somebody may have waited for this name
+	return p, setTags(tx, policyPrefix+name, tags)
 }
 
 // GetPolicy returns a policy with its default version, or ErrNotFound.

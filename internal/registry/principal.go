@@ -31,44 +31,46 @@ func (a Attachment) Type() string {
 // no error. kind is ExclusiveThing, NonExclusiveThing or "" for the latter. An exclusive principal
 // has one thing only: ErrInvalid otherwise. ErrNotFound for either.
 func (r *Registry) AttachThingPrincipal(ctx context.Context, thing, principalARN, kind string) error {
-	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
-		if err := thingName.check(thing); err != nil {
-			return err
-		}
-		if kind == "" {
-			kind = NonExclusiveThing
-		}
-		if err := oneOf(kind, "thingPrincipalType", ExclusiveThing, NonExclusiveThing); err != nil {
-			return err
-		}
-		principal, err := r.principal(tx, principalARN)
-		if err != nil {
-			return err
-		}
-		if _, err := r.thing(tx, thing); err != nil {
-			return err
-		}
-		exclusive := kind == ExclusiveThing
-		if exclusive && principal == principalARN {
-			return refuse(ErrInvalid, "only certificates can be attached exclusively")
-		}
-		// An exclusive attachment is the only one, so any other shows whether there is one.
-		var otherExclusive int64
-		err = tx.QueryRow(`SELECT exclusive FROM thing_principal WHERE principal = ? AND thing <> ? LIMIT 1`, []any{principal, thing}, &otherExclusive)
-		switch {
-		case errors.Is(err, store.ErrNoRows):
-		case err != nil:
-			return err
-		case exclusive:
-			return refuse(ErrInvalid, "principal %s is already attached to another thing and cannot be exclusive to %s", principalARN, thing)
-		case otherExclusive != 0:
-			return refuse(ErrInvalid, "principal %s is already attached exclusively to another thing", principalARN)
-		}
-		ch.principal(principal)
-		_, err = tx.Exec(`INSERT INTO thing_principal (principal, thing, exclusive) VALUES (?, ?, ?)
-			ON CONFLICT (principal, thing) DO UPDATE SET exclusive = excluded.exclusive`, principal, thing, number(exclusive))
+	return r.write(ctx, func(tx *store.Tx, ch *changes) error { return r.attachThing(tx, ch, thing, principalARN, kind) })
+}
+
+func (r *Registry) attachThing(tx *store.Tx, ch *changes, thing, principalARN, kind string) error {
+	if err := thingName.check(thing); err != nil {
 		return err
-	})
+	}
+	if kind == "" {
+		kind = NonExclusiveThing
+	}
+	if err := oneOf(kind, "thingPrincipalType", ExclusiveThing, NonExclusiveThing); err != nil {
+		return err
+	}
+	principal, err := r.principal(tx, principalARN)
+	if err != nil {
+		return err
+	}
+	if _, err := r.thing(tx, thing); err != nil {
+		return err
+	}
+	exclusive := kind == ExclusiveThing
+	if exclusive && principal == principalARN {
+		return refuse(ErrInvalid, "only certificates can be attached exclusively")
+	}
+	// An exclusive attachment is the only one, so any other shows whether there is one.
+	var otherExclusive int64
+	err = tx.QueryRow(`SELECT exclusive FROM thing_principal WHERE principal = ? AND thing <> ? LIMIT 1`, []any{principal, thing}, &otherExclusive)
+	switch {
+	case errors.Is(err, store.ErrNoRows):
+	case err != nil:
+		return err
+	case exclusive:
+		return refuse(ErrInvalid, "principal %s is already attached to another thing and cannot be exclusive to %s", principalARN, thing)
+	case otherExclusive != 0:
+		return refuse(ErrInvalid, "principal %s is already attached exclusively to another thing", principalARN)
+	}
+	ch.principal(principal)
+	_, err = tx.Exec(`INSERT INTO thing_principal (principal, thing, exclusive) VALUES (?, ?, ?)
+		ON CONFLICT (principal, thing) DO UPDATE SET exclusive = excluded.exclusive`, principal, thing, number(exclusive))
+	return err
 }
 
 // DetachThingPrincipal is the reverse; what is not attached is no error. ErrNotFound for either.

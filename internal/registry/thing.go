@@ -176,52 +176,54 @@ func encode(v any) string {
 
 // UpdateThing changes a thing's type and attributes. ErrNotFound, ErrVersionConflict.
 func (r *Registry) UpdateThing(ctx context.Context, name string, up ThingUpdate) error {
-	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
-		if err := thingName.check(name); err != nil {
+	return r.write(ctx, func(tx *store.Tx, ch *changes) error { return r.updateThing(tx, ch, name, up) })
+}
+
+func (r *Registry) updateThing(tx *store.Tx, ch *changes, name string, up ThingUpdate) error {
+	if err := thingName.check(name); err != nil {
+		return err
+	}
+	if up.Type != "" && up.RemoveType {
+		return refuse(ErrInvalid, "a thing type cannot be given and removed at once")
+	}
+	if up.Type != "" {
+		if err := thingTypeName.check(up.Type); err != nil {
 			return err
 		}
-		if up.Type != "" && up.RemoveType {
-			return refuse(ErrInvalid, "a thing type cannot be given and removed at once")
-		}
-		if up.Type != "" {
-			if err := thingTypeName.check(up.Type); err != nil {
-				return err
-			}
-		}
-		if err := checkAttributes(up.Attributes); err != nil {
+	}
+	if err := checkAttributes(up.Attributes); err != nil {
+		return err
+	}
+	t, err := r.thing(tx, name)
+	if err != nil {
+		return err
+	}
+	if err := checkVersion("thing "+name, t.Version, up.ExpectedVersion); err != nil {
+		return err
+	}
+	old := t.Attributes
+	if up.Attributes != nil {
+		t.Attributes = updateAttributes(old, up.Attributes, up.Merge)
+	}
+	if up.Type != "" && up.Type != t.Type {
+		if err := checkUsableType(tx, up.Type); err != nil {
 			return err
 		}
-		t, err := r.thing(tx, name)
-		if err != nil {
-			return err
-		}
-		if err := checkVersion("thing "+name, t.Version, up.ExpectedVersion); err != nil {
-			return err
-		}
-		old := t.Attributes
-		if up.Attributes != nil {
-			t.Attributes = updateAttributes(old, up.Attributes, up.Merge)
-		}
-		if up.Type != "" && up.Type != t.Type {
-			if err := checkUsableType(tx, up.Type); err != nil {
-				return err
-			}
-			t.Type = up.Type
-		}
-		if up.RemoveType {
-			t.Type = ""
-		}
-		if err := checkAttributeCount(t.Type, t.Attributes); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(`UPDATE thing SET type = ?, attributes = ?, version = version + 1 WHERE name = ?`, t.Type, encode(t.Attributes), name); err != nil {
-			return err
-		}
-		if err := indexAttributes(tx, name, old, t.Attributes); err != nil {
-			return err
-		}
-		return ch.thing(tx, name)
-	})
+		t.Type = up.Type
+	}
+	if up.RemoveType {
+		t.Type = ""
+	}
+	if err := checkAttributeCount(t.Type, t.Attributes); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(`UPDATE thing SET type = ?, attributes = ?, version = version + 1 WHERE name = ?`, t.Type, encode(t.Attributes), name); err != nil {
+		return err
+	}
+	if err := indexAttributes(tx, name, old, t.Attributes); err != nil {
+		return err
+	}
+	return ch.thing(tx, name)
 }
 
 func checkVersion(what string, version int64, expected *int64) error {

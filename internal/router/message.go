@@ -53,6 +53,8 @@ type Publication struct {
 	// Direct is the Origin of the one connection that may have this message, nil for all; see
 	// Publisher.Direct.
 	Direct *Origin
+	// Only, if set, is the one subscriber that gets the message, if it has subscribed.
+	Only Subscriber
 	// Acknowledger is told when what the acknowledgement stands for has happened, if anything has to
 	// be waited for. It may be nil with QoS 0.
 	Acknowledger Acknowledger

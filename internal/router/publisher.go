@@ -85,6 +85,9 @@ func (pub *Publisher) PublishTo(rt *Route, p *Publication) (waits bool) {
 		if t.NoLocal && t.Subscriber == p.NoLocal { // [MQTT-3.8.3-3]
 			continue
 		}
+		if p.Only != nil && t.Subscriber != p.Only {
+			continue
+		}
 		t.Subscriber.Deliver(p, t)
 	}
 	if rt.owner != nil && !p.Will {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,6 +32,7 @@ type Config struct {
 	MaxKeepAlive  time.Duration `yaml:"max-keep-alive"`    // ceiling of keep-alives; 0 for that of the semantics
 	MaxPayload    int           `yaml:"max-payload"`       // bytes of one message; 0 for that of the semantics
 	MaxSubs       int           `yaml:"max-subscriptions"` // of one session; 0 for that of the semantics
+	HookCommands  string        `yaml:"hook-commands"`     // programs that may be hooks, absolute paths between commas
 	LogFormat     string        `yaml:"log-format"`        // "text" or "json"
 	LogLevel      string        `yaml:"log-level"`         // debug, info, warn or error
 
@@ -90,6 +92,11 @@ func (c *Config) Check() error {
 	case c.PlainPolicy != "" && c.MQTTPlain == "":
 		return fmt.Errorf("plain-policy: has no effect without mqtt-plain")
 	}
+	for _, path := range c.hookCommands() {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("hook-commands: %q is not an absolute path", path)
+		}
+	}
 	for name, addr := range map[string]string{"http": c.HTTP, "mqtt-plain": c.MQTTPlain} {
 		if addr != "" && !c.AllowInsecure && !loopback(addr) {
 			return fmt.Errorf("%s: %q is reachable from other machines without TLS; use 127.0.0.1, or say allow-insecure if the network protects it", name, addr)
@@ -115,6 +122,11 @@ func (c *Config) FromEnvironment() {
 	c.AdminKeyID = os.Getenv("BERTH_ADMIN_ACCESS_KEY_ID")
 	c.AdminSecret = os.Getenv("BERTH_ADMIN_SECRET_ACCESS_KEY")
 	c.CAPassphrase = os.Getenv("BERTH_CA_PASSPHRASE")
+}
+
+// hookCommands are the programs that provisioning templates may name as hooks.
+func (c *Config) hookCommands() []string {
+	return strings.FieldsFunc(c.HookCommands, func(r rune) bool { return r == ',' })
 }
 
 // limits are the limits of the semantics with what was set by hand.

@@ -30,6 +30,7 @@ import (
 	"github.com/berth-iot/berth/internal/jobs"
 	"github.com/berth-iot/berth/internal/lifecycle"
 	"github.com/berth-iot/berth/internal/metrics"
+	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/session"
@@ -48,6 +49,7 @@ type Server struct {
 	db       *store.DB
 	shadows  *shadow.Service
 	jobs     *jobs.Service
+	devices  *provisioning.Service
 	sessions *session.Sessions
 	broker   *broker.Broker
 	https    *http.Server
@@ -132,6 +134,13 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	routes.Own(s.shadows.Owner)
+	s.devices, err = provisioning.Open(ctx, provisioning.Config{Store: s.db, Registry: reg, Authority: certs, Router: routes, Log: log,
+		HookCommands: cfg.hookCommands(), TaskFiles: filepath.Join(cfg.Data, "files")})
+	if err != nil {
+		return nil, err
+	}
+	routes.Own(s.devices.Owner)
+	auth.SetNewcomers(s.devices)
 	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials, Lifecycle: lifecycle.New(routes, log), Log: log})
 	if err != nil {
 		return nil, err
@@ -152,7 +161,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	reg.SetMembers(s.jobs)
 	routes.Own(s.jobs.Owner)
-	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
+	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, Newcomers: s.devices, ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
 
 	caller := &callers{registry: reg, keys: keys, broker: s.broker, verifier: sigv4.Verifier{
 		Region: cfg.Region,
@@ -165,13 +174,13 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.db)
 	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: events, Region: cfg.Region, Sessions: s.sessions, Access: auth}
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
-		iot.Operations(iot.Config{Registry: reg, Authority: certs, Endpoint: cfg.Endpoint}),
+		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}),
 		iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI))
 	if err != nil {
 		return nil, err
 	}
-	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored,
+	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
 	mux := http.NewServeMux()
@@ -187,6 +196,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	base := "https://" + net.JoinHostPort(s.Ready.Endpoint, strconv.Itoa(s.Ready.HTTPSPort))
 	where.base.Store(&base)
 	go s.shadows.SweepLoop(run)
+	go s.devices.SweepLoop(run)
 	go certs.RenewLoop(run)
 	go certs.KeyLoop(run)
 	return s, s.announce()
@@ -304,6 +314,9 @@ func (s *Server) Close() error {
 		}
 	}
 	s.cancel()
+	if s.devices != nil {
+		s.devices.Close()
+	}
 	if s.shadows != nil {
 		s.shadows.Close()
 	}

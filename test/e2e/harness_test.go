@@ -174,13 +174,3 @@ func (c *client) message(t testing.TB) (name, payload string) {
 		return string(p.Topic), string(p.Payload)
 	}
 }
-
-func (c *client) want(t testing.TB, name, prefix string) {
-	t.Helper()
-	if n, p := c.message(t); n != name || !strings.HasPrefix(p, prefix) {
-		t.Fatalf("got %s %s\nwant %s %s", n, p, name, prefix)
-	}
-}
-
-// TestShadowEndToEnd is a device over MQTT and an application over REST on one shadow, and a
-// restart of the server.

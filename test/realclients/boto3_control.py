@@ -544,7 +544,7 @@ class Access(Case):
         self.assertEqual(self.code(reader.create_thing, thingName="by-reader"), ("AccessDeniedException", 403))
 
     def test_not_there_yet(self):
-        code, status = self.code(iot.list_jobs)
+        code, status = self.code(iot.list_mitigation_actions)
         self.assertEqual((code, status), ("NotImplementedException", 501))
 
 

@@ -35,6 +35,9 @@ func (p *plane) registerCACertificate(ctx context.Context, req *awsapi.Request) 
 	if err != nil {
 		return nil, err
 	}
+	if err := p.checkRegistration(ctx, in.RegistrationConfig); err != nil {
+		return nil, err
+	}
 	c, err := p.registry.RegisterCACertificate(ctx, registry.NewCACertificate{
 		PEM: in.CACertificate, VerificationPEM: in.VerificationCertificate, Mode: in.Mode, Active: active, AutoRegistration: auto,
 		Registration: registry.RegistrationConfig(in.RegistrationConfig), Tags: in.Tags.domain(),
@@ -103,6 +106,9 @@ func (p *plane) updateCACertificate(ctx context.Context, req *awsapi.Request) (a
 	}
 	up := registry.CACertificateUpdate{Status: req.Query("newStatus"), RemoveRegistration: in.RemoveAutoRegistration}
 	if in.RegistrationConfig != nil {
+		if err := p.checkRegistration(ctx, *in.RegistrationConfig); err != nil {
+			return nil, err
+		}
 		config := registry.RegistrationConfig(*in.RegistrationConfig)
 		up.Registration = &config
 	}

@@ -223,6 +223,7 @@ func TestTransfer(t *testing.T) {
 func TestCACertificates(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
+	a.template(t, "tmpl", types.TemplateTypeJitp)
 	authority := sign(t, nil, "factory")
 	code := must[*sdk.GetRegistrationCodeOutput](t)(a.GetRegistrationCode(ctx, &sdk.GetRegistrationCodeInput{})).RegistrationCode
 	if len(*code) != 64 {

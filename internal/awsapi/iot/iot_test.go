@@ -20,8 +20,11 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/ca"
+	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
+	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/topic"
 )
 
 const readOnlyKey = "AKIAREADONLY00000000"
@@ -31,6 +34,7 @@ type api struct {
 	*sdk.Client
 	url   string
 	clock *atomic.Int64 // nanoseconds added to the clock
+	files string        // folder of bulk registrations
 }
 
 func (a *api) advance(d time.Duration) { a.clock.Add(int64(d)) }
@@ -61,7 +65,17 @@ func newAPI(t testing.TB) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler, err := awsapi.New(awsapi.Config{Authenticate: authenticate}, iot.Operations(iot.Config{Registry: reg, Authority: authority, Endpoint: "things.example.com"}))
+	routes, err := router.New(ctx, topic.Rules{}, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.files = t.TempDir()
+	devices, err := provisioning.Open(ctx, provisioning.Config{Store: db, Registry: reg, Authority: authority, Router: routes, Now: now, TaskFiles: a.files})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(devices.Close)
+	handler, err := awsapi.New(awsapi.Config{Authenticate: authenticate}, iot.Operations(iot.Config{Registry: reg, Authority: authority, Provisioning: devices, Endpoint: "things.example.com"}))
 	if err != nil {
 		t.Fatal(err)
 	}

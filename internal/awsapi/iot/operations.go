@@ -6,6 +6,7 @@ package iot
 import (
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/ca"
+	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 )
 
@@ -13,13 +14,16 @@ import (
 type Config struct {
 	Registry  *registry.Registry
 	Authority *ca.Authority
-	Endpoint  string // host that DescribeEndpoint answers, without scheme and port; default localhost
+	// Provisioning has the templates and what is done with them.
+	Provisioning *provisioning.Service
+	Endpoint     string // host that DescribeEndpoint answers, without scheme and port; default localhost
 }
 
 type plane struct {
-	registry  *registry.Registry
-	authority *ca.Authority
-	endpoint  string
+	registry     *registry.Registry
+	authority    *ca.Authority
+	provisioning *provisioning.Service
+	endpoint     string
 }
 
 // Operations returns the handlers of the control plane.
@@ -27,7 +31,7 @@ func Operations(cfg Config) awsapi.Set {
 	if cfg.Endpoint == "" {
 		cfg.Endpoint = "localhost"
 	}
-	p := &plane{cfg.Registry, cfg.Authority, cfg.Endpoint}
+	p := &plane{cfg.Registry, cfg.Authority, cfg.Provisioning, cfg.Endpoint}
 	return awsapi.Set{Service: awsapi.IoT, Handlers: map[string]awsapi.Handler{
 		"DescribeEndpoint": p.describeEndpoint,
 
@@ -87,6 +91,23 @@ func Operations(cfg Config) awsapi.Set {
 		"DeleteCACertificate":    p.deleteCACertificate,
 		"GetRegistrationCode":    p.getRegistrationCode,
 		"DeleteRegistrationCode": p.deleteRegistrationCode,
+
+		"CreateProvisioningTemplate":          p.createProvisioningTemplate,
+		"DescribeProvisioningTemplate":        p.describeProvisioningTemplate,
+		"UpdateProvisioningTemplate":          p.updateProvisioningTemplate,
+		"DeleteProvisioningTemplate":          p.deleteProvisioningTemplate,
+		"ListProvisioningTemplates":           p.listProvisioningTemplates,
+		"CreateProvisioningTemplateVersion":   p.createProvisioningTemplateVersion,
+		"DescribeProvisioningTemplateVersion": p.describeProvisioningTemplateVersion,
+		"DeleteProvisioningTemplateVersion":   p.deleteProvisioningTemplateVersion,
+		"ListProvisioningTemplateVersions":    p.listProvisioningTemplateVersions,
+		"CreateProvisioningClaim":             p.createProvisioningClaim,
+		"RegisterThing":                       p.registerThing,
+		"StartThingRegistrationTask":          p.startThingRegistrationTask,
+		"DescribeThingRegistrationTask":       p.describeThingRegistrationTask,
+		"StopThingRegistrationTask":           p.stopThingRegistrationTask,
+		"ListThingRegistrationTasks":          p.listThingRegistrationTasks,
+		"ListThingRegistrationTaskReports":    p.listThingRegistrationTaskReports,
 
 		"CreatePolicy":            p.createPolicy,
 		"GetPolicy":               p.getPolicy,
