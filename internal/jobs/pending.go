@@ -62,15 +62,6 @@ func (p pending) with(e *execution) pending {
 	return q
 }
 
-// without returns the list without an execution.
-func (p pending) without(k key) pending {
-	q := slices.Clone(p)
-	if i := q.find(k); i >= 0 {
-		q = slices.Delete(q, i, i+1)
-	}
-	return q
-}
-
 // differences tells which notifications a change of the list asks for: notify when an execution
 // enters or leaves it, notify-next when another one is the first (AWS IoT developer guide, "Jobs
 // notifications").

@@ -36,8 +36,6 @@ type Service struct {
 	inbox    *inbox
 	worker   *worker
 	position atomic.Int64
-	// due is when the worker looks again, in milliseconds; what is due earlier wakes it.
-	due atomic.Int64
 }
 
 // Open prepares the tables and starts the service. It takes no message yet: hand Owner to the router
@@ -62,6 +60,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s.outbox = newOutbox(s)
 	s.inbox = newInbox(s)
 	s.worker = newWorker(s)
+	s.worker.start()
 	return s, nil
 }
 
