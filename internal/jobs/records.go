@@ -30,7 +30,8 @@ var schema = []string{`
 	CREATE INDEX job_execution_pending ON job_execution (thing, position) WHERE status IN ('QUEUED', 'IN_PROGRESS');
 	CREATE INDEX job_execution_by_job ON job_execution (job_id, status, thing, number);
 	CREATE INDEX job_execution_due ON job_execution (due) WHERE due > 0;
-	CREATE TABLE job_template (template_id TEXT PRIMARY KEY, definition TEXT NOT NULL, document TEXT NOT NULL, created_at BIGINT NOT NULL)`}
+	CREATE TABLE job_template (template_id TEXT PRIMARY KEY, definition TEXT NOT NULL, document TEXT NOT NULL, created_at BIGINT NOT NULL)`, `
+	CREATE INDEX job_completed ON job (completed_at) WHERE completed_at > 0`}
 
 // reader is a transaction, or the database outside one.
 type reader interface {

@@ -63,7 +63,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	// They call each other, so all are there before any runs.
 	go s.outbox.run()
 	go s.inbox.run()
-	go s.worker.run(s.worker.ctx)
+	s.worker.start()
 	return s, nil
 }
 

@@ -386,6 +386,31 @@ func TestMaintenanceWindow(t *testing.T) {
 	})
 }
 
+func TestEndedJobsAreForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer func() { b.close() }()
+		b.things("", 1)
+		b.create("old", Definition{}, "", thingARN+"T0000")
+		b.create("open", Definition{}, "", thingARN+"T0000")
+		settle()
+		b.say("T0000", "old", Succeeded)
+		time.Sleep(3 * time.Hour)
+		b.describe("old")
+		b.check(b.db.Write(context.Background(), func(tx *store.Tx) error { // years later
+			_, err := tx.Exec(`UPDATE job SET completed_at = completed_at - ? WHERE job_id = 'old'`, kept.Milliseconds())
+			return err
+		}))
+		time.Sleep(longest)
+		settle()
+		if _, err := b.DescribeJob(context.Background(), "old"); !errors.Is(err, ErrNotFound) {
+			t.Error(err)
+		}
+		b.counts("open", Counts{Queued: 1})
+	})
+}
+
 func TestManyThingsDoNotBlock(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
