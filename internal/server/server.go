@@ -149,7 +149,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 			return k.Secret, ok && k.Enabled
 		},
 	}}
-	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.db)
+	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.db)
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}))
