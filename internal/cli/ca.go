@@ -192,7 +192,7 @@ func caListCommand(t *target) *cobra.Command {
 					tab.add(v.ID, v.Status, v.CreatedAt)
 				}
 			}
-			return emit(cmd, list, tab)
+			return emit(cmd, map[string]any{"certificates": list}, tab)
 		},
 	}
 }

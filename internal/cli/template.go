@@ -132,7 +132,7 @@ func templateListCommand(t *target) *cobra.Command {
 					tab.add(v.Name, v.Type, strconv.FormatBool(v.Enabled), v.Description)
 				}
 			}
-			return emit(cmd, list, tab)
+			return emit(cmd, map[string]any{"templates": list}, tab)
 		},
 	}
 }

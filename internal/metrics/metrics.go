@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/broker"
+	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/shadow"
@@ -25,7 +26,7 @@ type Metrics struct {
 }
 
 // New registers the metrics of every part.
-func New(s *session.Sessions, b *broker.Broker, r *router.Router, shadows *shadow.Service, db *store.DB) *Metrics {
+func New(s *session.Sessions, b *broker.Broker, r *router.Router, shadows *shadow.Service, devices *provisioning.Service, db *store.DB) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.requests = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "berth_api_request_seconds", Help: "Time to answer a REST request.",
@@ -61,6 +62,10 @@ func New(s *session.Sessions, b *broker.Broker, r *router.Router, shadows *shado
 	gauge("berth_retained_messages", "Retained messages.", func() float64 { return float64(r.RetainedCount()) })
 	counter("berth_shadow_requests_accepted_total", "Shadow requests that were carried out.", func() float64 { return float64(shadows.Counts().Accepted) })
 	counter("berth_shadow_requests_rejected_total", "Shadow requests that were refused.", func() float64 { return float64(shadows.Counts().Rejected) })
+	counter("berth_provisioning_requests_accepted_total", "Provisioning requests over MQTT that were carried out.", func() float64 { return float64(devices.Counts().Accepted) })
+	counter("berth_provisioning_requests_rejected_total", "Provisioning requests over MQTT that were refused.", func() float64 { return float64(devices.Counts().Rejected) })
+	counter("berth_provisioning_requests_dropped_total", "Provisioning requests over MQTT that found no room to wait.", func() float64 { return float64(devices.Counts().Dropped) })
+	counter("berth_provisioning_just_in_time_total", "Devices with a certificate of a registered CA that were provisioned as they connected.", func() float64 { return float64(devices.Counts().JustInTime) })
 	counter("berth_shadow_requests_dropped_total", "Shadow requests that found no room to wait.", func() float64 { return float64(shadows.Counts().Dropped) })
 	counter("berth_store_commits_total", "Transactions committed.", func() float64 { return float64(db.Stats().Commits) })
 	counter("berth_store_operations_total", "Operations in committed transactions.", func() float64 { return float64(db.Stats().Operations) })

@@ -20,6 +20,18 @@ type value struct {
 type scope struct {
 	parameters map[string]string
 	mappings   mappings
+	steps      int // evaluations so far
+}
+
+// maxSteps bounds the evaluations of one expansion: names that stand for texts with names can
+// double the work with every level.
+const maxSteps = 20_000
+
+func (s *scope) step() error {
+	if s.steps++; s.steps > maxSteps {
+		return refuse(ErrParameters, "the template takes more than %d steps", maxSteps)
+	}
+	return nil
 }
 
 // expression is a value that may depend on parameters. A nil expression is one that is absent.
@@ -160,6 +172,9 @@ func (t *Template) arguments(arg any, n int, what string) ([]expression, error) 
 }
 
 func (x expression) textIn(s *scope) (string, error) {
+	if err := s.step(); err != nil {
+		return "", err
+	}
 	v, err := x(s)
 	if err == nil && v.isList {
 		err = refuse(ErrParameters, "a list stands where a text is needed")
@@ -168,6 +183,9 @@ func (x expression) textIn(s *scope) (string, error) {
 }
 
 func (x expression) listIn(s *scope) ([]string, error) {
+	if err := s.step(); err != nil {
+		return nil, err
+	}
 	v, err := x(s)
 	if err == nil && !v.isList {
 		err = refuse(ErrParameters, "a text stands where a list is needed")

@@ -110,6 +110,22 @@ func TestFunctions(t *testing.T) {
 	}
 }
 
+// TestDoublingExpression: a template that doubles the work with every level ends all the same.
+func TestDoublingExpression(t *testing.T) {
+	t.Parallel()
+	name := `""`
+	for range 60 {
+		name = `{"Fn::Sub":["${v}${v}",{"v":` + name + `}]}`
+	}
+	tmpl, err := ParseTemplate([]byte(thingTemplate(name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tmpl.Expand(map[string]string{"A": ""}); !errors.Is(err, ErrParameters) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestMissingParameter(t *testing.T) {
 	t.Parallel()
 	tmpl, err := ParseTemplate([]byte(thingTemplate(`"t"`)))

@@ -117,7 +117,7 @@ func (e *exchange) accepted(topic string, in any) map[string]any {
 	return out
 }
 
-func newRequest(t *testing.T, cn string) (*ecdsa.PrivateKey, string) {
+func newRequest(t testing.TB, cn string) (*ecdsa.PrivateKey, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

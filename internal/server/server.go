@@ -171,7 +171,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 			return k.Secret, ok && k.Enabled
 		},
 	}}
-	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.db)
+	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.db)
 	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: events, Region: cfg.Region, Sessions: s.sessions, Access: auth}
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
