@@ -210,15 +210,15 @@ func TestSharedSubscriptions(t *testing.T) {
 	var members []*conn
 	for i := range 4 {
 		c := f.connect(nil, fmt.Sprint("m", i), versions[i%2])
-		c.sub(1, "$share/g/work/+")
+		c.sub(1, "$share/g/task/+")
 		members = append(members, c)
 	}
 	other := f.connect(nil, "other", 4)
-	other.sub(1, "$share/h/work/+")
+	other.sub(1, "$share/h/task/+")
 	p := f.connect(nil, "p", 5)
 	const n = 400
 	for i := range n {
-		p.pub(1, fmt.Sprintf("work/%d", i%3), fmt.Sprint(i))
+		p.pub(1, fmt.Sprintf("task/%d", i%3), fmt.Sprint(i))
 	}
 	for range n {
 		other.next()
@@ -240,7 +240,7 @@ func TestSharedSubscriptions(t *testing.T) {
 	}
 	before := len(members[0].ch)
 	eventually(t, "the last member gets every message", func() bool {
-		p.pub(1, "work/1", "more")
+		p.pub(1, "task/1", "more")
 		return len(members[0].ch) > before+10
 	})
 }
