@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -194,6 +195,11 @@ func (c *Conn) handleInput() error {
 		}
 		if c.ended.Load() != nil { // what a connection that was ended still sent is not for its successor
 			return errEnded
+		}
+		if c.handled == 0 && h.Type() == mqtt.PUBLISH {
+			// Go runs those that a poll of the network woke in no order. Letting others go first
+			// serves a SUBSCRIBE that came before this message before it.
+			runtime.Gosched()
 		}
 		if err := c.handle(h, body); err != nil {
 			return err
