@@ -125,7 +125,7 @@ The server stays up until you press Ctrl-C. In another terminal:
   mosquitto_sub -h localhost -p %d --cafile %[2]s/ca.pem --cert %[2]s/%[3]s.pem --key %[2]s/%[3]s.key -i %[3]s -t %[4]s
 
   eval "$(go run ./cmd/berth env --data %[2]s)"     # then the AWS CLI talks to this server
-  aws iot-data publish --topic %[4]s --payload aGVsbG8= 
+  aws iot-data publish --topic %[4]s --payload aGVsbG8=
 `, d.at.MQTTPort, d.dir, demoThing, helloTopic)
 	<-ctx.Done()
 	return nil
