@@ -50,8 +50,8 @@ type Publication struct {
 	Will bool
 	// NoLocal is the subscriber that publishes; its subscriptions with No Local are skipped.
 	NoLocal Subscriber
-	// Direct is the Origin of the one connection that may have this message, nil for all; see
-	// Publisher.Direct.
+	// Direct is the Origin of the one connection that may have this message, nil for all: the session
+	// drops it if that connection is gone. See also Publisher.Direct.
 	Direct *Origin
 	// Only, if set, is the one subscriber that gets the message, if it has subscribed.
 	Only Subscriber
