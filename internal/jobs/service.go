@@ -39,7 +39,7 @@ type Service struct {
 }
 
 // Open prepares the tables and starts the service. It takes no message yet: hand Owner to the router
-// and MembershipChanged to the registry for that.
+// and the service to the registry as an observer for that.
 func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -54,7 +54,7 @@ func (b *bench) open() {
 	b.check(err)
 	b.Service, err = Open(ctx, Config{Store: b.db, Router: r, Registry: b.reg})
 	b.check(err)
-	b.reg.SetMembers(b.Service)
+	b.reg.Observe(b.Service)
 }
 
 func (b *bench) close() {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/store"
 )
 
@@ -68,20 +69,27 @@ func (w *worker) at(t time.Time) {
 	}
 }
 
-// MembershipChanged says that things have joined or left groups or have been deleted; nil stands for
-// any number of them. It does not block.
-func (s *Service) MembershipChanged(things []string) {
-	w := s.worker
+// RegistryChanged implements registry.Observer: things that have joined or left groups or have been
+// deleted gain and lose jobs.
+func (s *Service) RegistryChanged(changes []registry.Change) {
+	w, any := s.worker, false
 	w.mu.Lock()
-	if things == nil || len(w.members)+len(things) > maxMembers {
-		w.all = true
-	} else {
-		for _, t := range things {
-			w.members[t] = struct{}{}
+	for i := range changes {
+		c := &changes[i]
+		if c.Kind != registry.MembershipChange && (c.Kind != registry.ThingChange || c.Operation != registry.Deleted) {
+			continue
+		}
+		any = true
+		if len(w.members) < maxMembers {
+			w.members[c.Thing.Name] = struct{}{}
+		} else {
+			w.all = true
 		}
 	}
 	w.mu.Unlock()
-	w.poke()
+	if any {
+		w.poke()
+	}
 }
 
 func (w *worker) run(ctx context.Context) {

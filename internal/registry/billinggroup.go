@@ -159,6 +159,8 @@ func (r *Registry) addToBillingGroup(tx *store.Tx, ch *changes, group, thing str
 	if _, err := tx.Exec(`UPDATE thing SET billing_group = ?, version = version + 1 WHERE name = ?`, group, thing); err != nil {
 		return err
 	}
+	t.BillingGroup, t.Version = group, t.Version+1
+	ch.note(Change{Kind: ThingChange, Operation: Updated, Thing: t})
 	return ch.thing(tx, thing)
 }
 
@@ -175,6 +177,8 @@ func (r *Registry) RemoveThingFromBillingGroup(ctx context.Context, group, thing
 		if _, err := tx.Exec(`UPDATE thing SET billing_group = '', version = version + 1 WHERE name = ?`, thing); err != nil {
 			return err
 		}
+		t.BillingGroup, t.Version = "", t.Version+1
+		ch.note(Change{Kind: ThingChange, Operation: Updated, Thing: t})
 		return ch.thing(tx, thing)
 	})
 }

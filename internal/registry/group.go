@@ -76,7 +76,7 @@ func (r *Registry) group(rd reader, name string) (*ThingGroup, error) {
 // tree that would become too deep or too wide.
 func (r *Registry) CreateThingGroup(ctx context.Context, in NewThingGroup) (*ThingGroup, error) {
 	var g *ThingGroup
-	err := r.write(ctx, func(tx *store.Tx, _ *changes) error {
+	err := r.write(ctx, func(tx *store.Tx, ch *changes) error {
 		if err := errors.Join(thingGroupName.check(in.Name), checkDescription("thingGroupProperties.thingGroupDescription", in.Description), checkAttributes(in.Attributes)); err != nil {
 			return err
 		}
@@ -112,6 +112,10 @@ func (r *Registry) CreateThingGroup(ctx context.Context, in NewThingGroup) (*Thi
 		}
 		if _, err := tx.Exec(`INSERT INTO group_ancestor (ancestor, grp, depth) VALUES (?, ?, 0)`, g.Name, g.Name); err != nil {
 			return err
+		}
+		ch.note(Change{Kind: ThingGroupChange, Operation: Created, Group: g})
+		if g.Parent != "" {
+			ch.note(Change{Kind: HierarchyChange, Operation: Added, Group: g})
 		}
 		return setTags(tx, groupPrefix+g.Name, in.Tags)
 	})
@@ -167,7 +171,7 @@ func (r *Registry) groupRef(name string) GroupRef { return GroupRef{name, r.ARN(
 // UpdateThingGroup changes a group's description and attributes and returns its new version.
 func (r *Registry) UpdateThingGroup(ctx context.Context, name string, up GroupUpdate) (int64, error) {
 	var version int64
-	err := r.write(ctx, func(tx *store.Tx, _ *changes) error {
+	err := r.write(ctx, func(tx *store.Tx, ch *changes) error {
 		if err := errors.Join(thingGroupName.check(name), checkAttributes(up.Attributes)); err != nil {
 			return err
 		}
@@ -190,7 +194,9 @@ func (r *Registry) UpdateThingGroup(ctx context.Context, name string, up GroupUp
 		if len(g.Attributes) > maxAttributesGroup {
 			return refuse(ErrInvalid, "%d attributes are more than the %d that a thing group may have", len(g.Attributes), maxAttributesGroup)
 		}
-		version = g.Version + 1
+		g.Version++
+		version = g.Version
+		ch.note(Change{Kind: ThingGroupChange, Operation: Updated, Group: g})
 		_, err = tx.Exec(`UPDATE thing_group SET description = ?, attributes = ?, version = ? WHERE name = ?`, g.Description, encode(g.Attributes), version, name)
 		return err
 	})
@@ -204,16 +210,17 @@ func (r *Registry) DeleteThingGroup(ctx context.Context, name string, expectedVe
 	for emptied := false; !emptied; {
 		err := r.write(ctx, func(tx *store.Tx, ch *changes) error {
 			emptied = true
-			if gone, err := r.checkGroupDeletion(tx, name, expectedVersion); err != nil || gone {
+			g, err := r.checkGroupDeletion(tx, name, expectedVersion)
+			if err != nil || g == nil {
 				return err
 			}
-			things, next, err := listNames(tx, MaxPage, `SELECT thing FROM group_member WHERE grp = ? ORDER BY thing LIMIT ?`, name)
-			if err != nil || next == "" {
+			things, more, err := r.members(tx, name)
+			if err != nil || !more {
 				return err
 			}
 			emptied = false
-			ch.member(things...)
-			last := things[len(things)-1]
+			ch.left(g, things)
+			last := things[len(things)-1].Name
 			if err := ch.query(tx, `SELECT p.principal FROM group_member m JOIN thing_principal p ON p.thing = m.thing
 				WHERE m.grp = ? AND m.thing <= ? LIMIT ?`, name, last); err != nil {
 				return err
@@ -226,17 +233,22 @@ func (r *Registry) DeleteThingGroup(ctx context.Context, name string, expectedVe
 		}
 	}
 	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
-		if gone, err := r.checkGroupDeletion(tx, name, expectedVersion); err != nil || gone {
+		g, err := r.checkGroupDeletion(tx, name, expectedVersion)
+		if err != nil || g == nil {
 			return err
 		}
 		if err := ch.group(tx, name); err != nil {
 			return err
 		}
-		things, _, err := listNames(tx, MaxPage, `SELECT thing FROM group_member WHERE grp = ? ORDER BY thing LIMIT ?`, name)
+		things, _, err := r.members(tx, name)
 		if err != nil {
 			return err
 		}
-		ch.member(things...)
+		ch.left(g, things)
+		if g.Parent != "" {
+			ch.note(Change{Kind: HierarchyChange, Operation: Removed, Group: g})
+		}
+		ch.note(Change{Kind: ThingGroupChange, Operation: Deleted, Group: g})
 		for _, query := range []string{
 			`DELETE FROM group_member WHERE grp = ?`,
 			`DELETE FROM group_ancestor WHERE grp = ?`,
@@ -253,23 +265,43 @@ func (r *Registry) DeleteThingGroup(ctx context.Context, name string, expectedVe
 	})
 }
 
-// checkGroupDeletion refuses what must stay; gone is set for a group that does not exist.
-func (r *Registry) checkGroupDeletion(tx *store.Tx, name string, expectedVersion *int64) (gone bool, err error) {
+// members lists the first things of a group; more is set if there are further ones.
+func (r *Registry) members(tx *store.Tx, group string) (things []*Thing, more bool, err error) {
+	things, next, err := pageOf(tx, MaxPage, `SELECT t.name, t.id, t.type, t.attributes, t.billing_group, t.version
+		FROM group_member m JOIN thing t ON t.name = m.thing WHERE m.grp = ? ORDER BY m.thing LIMIT ?`, []any{group},
+		func(row store.Row) (*Thing, []string, error) {
+			t, err := r.scanThing(row)
+			if err != nil {
+				return nil, nil, err
+			}
+			return t, []string{t.Name}, nil
+		})
+	return things, next != "", err
+}
+
+func (c *changes) left(g *ThingGroup, things []*Thing) {
+	for _, t := range things {
+		c.note(Change{Kind: MembershipChange, Operation: Removed, Thing: t, Group: g})
+	}
+}
+
+// checkGroupDeletion refuses what must stay; the group is nil if it does not exist.
+func (r *Registry) checkGroupDeletion(tx *store.Tx, name string, expectedVersion *int64) (*ThingGroup, error) {
 	if err := thingGroupName.check(name); err != nil {
-		return false, err
+		return nil, err
 	}
 	g, err := r.group(tx, name)
 	if err != nil {
-		return errors.Is(err, ErrNotFound), ignore(err, ErrNotFound)
+		return nil, ignore(err, ErrNotFound)
 	}
 	if err := checkVersion("thing group "+name, g.Version, expectedVersion); err != nil {
-		return false, err
+		return nil, err
 	}
 	parent, err := has(tx, `SELECT count(*) FROM thing_group WHERE parent = ?`, name)
 	if err == nil && parent {
 		err = refuse(ErrInvalid, "Cannot delete thing group : %s when there are still child groups attached to it.", name)
 	}
-	return false, err
+	return g, err
 }
 
 // ignore returns err unless it is of that kind.

@@ -64,29 +64,59 @@ func (r *Registry) UpdateThingGroupsForThing(ctx context.Context, thing string, 
 				return err
 			}
 		}
-		if _, err := r.thing(tx, thing); err != nil {
+		t, err := r.thing(tx, thing)
+		if err != nil {
 			return err
 		}
 		for _, group := range remove {
-			if _, err := tx.Exec(`DELETE FROM group_member WHERE grp = ? AND thing = ?`, group, thing); err != nil {
+			if err := r.leave(tx, ch, group, t); err != nil {
 				return err
 			}
 		}
 		for _, group := range add {
-			if err := r.join(tx, group, thing); err != nil {
+			if err := r.join(tx, ch, group, t); err != nil {
 				return err
 			}
 		}
-		ch.member(thing)
 		return ch.thing(tx, thing)
 	})
 }
 
-func (r *Registry) join(tx *store.Tx, group, thing string) error {
+// leave ends a membership; one that does not exist is no error.
+func (r *Registry) leave(tx *store.Tx, ch *changes, group string, t *Thing) error {
+	n, err := tx.Exec(`DELETE FROM group_member WHERE grp = ? AND thing = ?`, group, t.Name)
+	if err != nil || n == 0 {
+		return err
+	}
+	g, err := r.group(tx, group)
+	if err != nil {
+		return err
+	}
+	ch.note(Change{Kind: MembershipChange, Operation: Removed, Thing: t, Group: g})
+	return nil
+}
+
+// leaveAll ends all memberships of a thing.
+func (r *Registry) leaveAll(tx *store.Tx, ch *changes, t *Thing) error {
+	groups, _, err := listNames(tx, MaxPage, `SELECT grp FROM group_member WHERE thing = ? ORDER BY grp LIMIT ?`, t.Name)
+	if err != nil {
+		return err
+	}
+	for _, group := range groups {
+		if err := r.leave(tx, ch, group, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Registry) join(tx *store.Tx, ch *changes, group string, t *Thing) error {
+	thing := t.Name
 	if err := thingGroupName.check(group); err != nil {
 		return err
 	}
-	if _, err := r.group(tx, group); err != nil {
+	g, err := r.group(tx, group)
+	if err != nil {
 		return err
 	}
 	root, err := rootOf(tx, group)
@@ -112,6 +142,7 @@ func (r *Registry) join(tx *store.Tx, group, thing string) error {
 	if len(groups) >= maxGroupsOfThing {
 		return refuse(ErrInvalid, "thing %s is already in %d groups", thing, maxGroupsOfThing)
 	}
+	ch.note(Change{Kind: MembershipChange, Operation: Added, Thing: t, Group: g})
 	_, err = tx.Exec(`INSERT INTO group_member (grp, thing) VALUES (?, ?)`, group, thing)
 	return err
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/berth-iot/berth/internal/store"
 )
@@ -103,12 +104,12 @@ func (r *Registry) provisionThing(tx *store.Tx, ch *changes, in *ProvisionThing)
 	}
 	old, err := r.thing(tx, in.Name)
 	if errors.Is(err, ErrNotFound) {
-		t, err := r.CreateThingTx(tx, NewThing{Name: in.Name, Type: in.Type, BillingGroup: in.BillingGroup, Attributes: in.Attributes})
+		t, err := r.createThing(tx, ch, NewThing{Name: in.Name, Type: in.Type, BillingGroup: in.BillingGroup, Attributes: in.Attributes})
 		if err != nil {
 			return nil, err
 		}
 		for _, group := range in.Groups {
-			if err := r.join(tx, group, in.Name); err != nil {
+			if err := r.join(tx, ch, group, t); err != nil {
 				return nil, err
 			}
 		}
@@ -149,12 +150,21 @@ func (r *Registry) provisionThing(tx *store.Tx, ch *changes, in *ProvisionThing)
 	}
 	if in.Groups != nil && (in.OverrideGroups == Replace || in.OverrideGroups == Merge) {
 		if in.OverrideGroups == Replace {
-			if _, err := tx.Exec(`DELETE FROM group_member WHERE thing = ?`, in.Name); err != nil {
+			groups, _, err := listNames(tx, MaxPage, `SELECT grp FROM group_member WHERE thing = ? ORDER BY grp LIMIT ?`, in.Name)
+			if err != nil {
 				return nil, err
+			}
+			for _, group := range groups {
+				if slices.Contains(in.Groups, group) {
+					continue
+				}
+				if err := r.leave(tx, ch, group, old); err != nil {
+					return nil, err
+				}
 			}
 		}
 		for _, group := range in.Groups {
-			if err := r.join(tx, group, in.Name); err != nil {
+			if err := r.join(tx, ch, group, old); err != nil {
 				return nil, err
 			}
 		}

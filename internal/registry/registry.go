@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,12 +33,6 @@ type Live interface {
 	PrincipalsChanged(certificateIDs []string)
 }
 
-// Members is told, after the commit, which things have joined or left thing groups or have been
-// deleted; nil stands for any number of them. It must not block.
-type Members interface {
-	MembershipChanged(things []string)
-}
-
 // Registry is the registry of one account in one region. All methods may be called concurrently.
 type Registry struct {
 	db      *store.DB
@@ -46,8 +41,11 @@ type Registry struct {
 	prefix  string // of every ARN: arn:aws:iot:REGION:ACCOUNT:
 	now     func() time.Time
 	live    atomic.Pointer[Live]
-	members atomic.Pointer[Members]
+	events  atomic.Pointer[events]
 	cache   identityCache
+
+	observing sync.RWMutex
+	observers []Observer
 }
 
 // Open brings the registry's tables up to date and returns the registry.
@@ -86,9 +84,6 @@ func (r *Registry) Region() string { return r.region }
 // SetLive names who is told about changes that concern live connections.
 func (r *Registry) SetLive(live Live) { r.live.Store(&live) }
 
-// SetMembers names who is told about changes of thing groups' members.
-func (r *Registry) SetMembers(members Members) { r.members.Store(&members) }
-
 // ARN returns the Amazon resource name of a resource such as "thing/T" or "policy/P".
 func (r *Registry) ARN(resource string) string { return r.prefix + resource }
 
@@ -124,14 +119,15 @@ func (r *Registry) write(ctx context.Context, fn func(tx *store.Tx, ch *changes)
 	var ch changes
 	err := r.db.Write(ctx, func(tx *store.Tx) error {
 		ch = changes{}
-		return fn(tx, &ch)
+		if err := fn(tx, &ch); err != nil {
+			return err
+		}
+		return r.recordEvents(tx, ch.feed)
 	})
 	if err != nil {
 		return err
 	}
-	if members := r.members.Load(); members != nil && len(ch.things) > 0 {
-		(*members).MembershipChanged(ch.things)
-	}
+	r.announce(ch.feed)
 	if !ch.all && len(ch.certificates) == 0 {
 		return nil
 	}
@@ -141,106 +137,6 @@ func (r *Registry) write(ctx context.Context, fn func(tx *store.Tx, ch *changes)
 		(*live).PrincipalsChanged(ids)
 	}
 	return nil
-}
-
-// maxChanged is the number of certificates beyond which a change is announced to everybody.
-const maxChanged = 1000
-
-// changes collects the certificates whose identity a transaction alters, and the things whose
-// groups.
-type changes struct {
-	certificates map[string]struct{}
-	all          bool
-	things       []string
-}
-
-// member notes a thing that joins or leaves groups.
-func (c *changes) member(things ...string) { c.things = append(c.things, things...) }
-
-func (c *changes) certificate(id string) {
-	if c.all {
-		return
-	}
-	if c.certificates == nil {
-		c.certificates = make(map[string]struct{})
-	}
-	c.certificates[id] = struct{}{}
-	if len(c.certificates) > maxChanged+1 {
-		c.all, c.certificates = true, nil
-	}
-}
-
-// principal notes a principal in its stored form; only certificates have live identities.
-func (c *changes) principal(key string) {
-	if id, ok := strings.CutPrefix(key, certPrefix); ok {
-		c.certificate(id)
-	}
-}
-
-// query notes the principals that a query returns; the query must end in LIMIT ?.
-func (c *changes) query(tx *store.Tx, query string, args ...any) error {
-	if c.all {
-		return nil
-	}
-	return tx.Query(query, append(args, maxChanged+1), func(row store.Row) error {
-		var key string
-		if err := row.Scan(&key); err != nil {
-			return err
-		}
-		c.principal(key)
-		return nil
-	})
-}
-
-// thing notes everybody attached to a thing.
-func (c *changes) thing(tx *store.Tx, name string) error {
-	return c.query(tx, `SELECT principal FROM thing_principal WHERE thing = ? LIMIT ?`, name)
-}
-
-// group notes everybody attached to a thing in a group or below it.
-func (c *changes) group(tx *store.Tx, name string) error {
-	return c.query(tx, `SELECT DISTINCT p.principal FROM group_ancestor a
-		JOIN group_member m ON m.grp = a.grp
-		JOIN thing_principal p ON p.thing = m.thing
-		WHERE a.ancestor = ? LIMIT ?`, name)
-}
-
-// policy notes everybody a policy speaks about, and those who know it by name.
-func (c *changes) policy(tx *store.Tx, name string) error {
-	c.certificate("")
-	var groups []string
-	err := tx.Query(`SELECT target FROM policy_attachment WHERE policy = ? LIMIT ?`, []any{name, maxChanged + 2}, func(row store.Row) error {
-		var target string
-		if err := row.Scan(&target); err != nil {
-			return err
-		}
-		if group, ok := strings.CutPrefix(target, groupPrefix); ok {
-			groups = append(groups, group)
-		} else {
-			c.principal(target)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, group := range groups {
-		if err := c.group(tx, group); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *changes) list() []string {
-	if c.all {
-		return nil
-	}
-	ids := make([]string, 0, len(c.certificates))
-	for id := range c.certificates {
-		ids = append(ids, id)
-	}
-	return ids
 }
 
 func millis(t time.Time) int64 { return t.UnixMilli() }

@@ -87,4 +87,8 @@ CREATE INDEX thing_principal_by_thing ON thing_principal (thing, principal);
 CREATE TABLE tag (
 	resource TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (resource, name)
 ) /*sqlite WITHOUT ROWID*/
+`, `
+CREATE TABLE registry_event (
+	id TEXT PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL
+) /*sqlite WITHOUT ROWID*/
 `}

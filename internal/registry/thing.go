@@ -82,15 +82,14 @@ func (r *Registry) DescribeThing(ctx context.Context, name string) (*Thing, erro
 // that name differs. ErrNotFound for an unknown type or billing group.
 func (r *Registry) CreateThing(ctx context.Context, in NewThing) (*Thing, error) {
 	var t *Thing
-	err := r.write(ctx, func(tx *store.Tx, _ *changes) (err error) {
-		t, err = r.CreateThingTx(tx, in)
+	err := r.write(ctx, func(tx *store.Tx, ch *changes) (err error) {
+		t, err = r.createThing(tx, ch, in)
 		return err
 	})
 	return t, err
 }
 
-// CreateThingTx is CreateThing inside the caller's transaction.
-func (r *Registry) CreateThingTx(tx *store.Tx, in NewThing) (*Thing, error) {
+func (r *Registry) createThing(tx *store.Tx, ch *changes, in NewThing) (*Thing, error) {
 	if err := thingName.check(in.Name); err != nil {
 		return nil, err
 	}
@@ -135,7 +134,22 @@ func (r *Registry) CreateThingTx(tx *store.Tx, in NewThing) (*Thing, error) {
 	if err != nil {
 		return nil, err
 	}
+	ch.note(Change{Kind: ThingChange, Operation: Created, Thing: t})
+	ch.associate(t, "", t.Type)
 	return t, indexAttributes(tx, t.Name, nil, t.Attributes)
+}
+
+// associate notes that a thing has another thing type; "" is none.
+func (c *changes) associate(t *Thing, old, now string) {
+	if old == now {
+		return
+	}
+	if old != "" {
+		c.note(Change{Kind: TypeAssociationChange, Operation: Removed, Thing: t, Type: &ThingType{Name: old}})
+	}
+	if now != "" {
+		c.note(Change{Kind: TypeAssociationChange, Operation: Added, Thing: t, Type: &ThingType{Name: now}})
+	}
 }
 
 func checkAttributeCount(thingType string, attributes map[string]string) error {
@@ -201,7 +215,7 @@ func (r *Registry) updateThing(tx *store.Tx, ch *changes, name string, up ThingU
 	if err := checkVersion("thing "+name, t.Version, up.ExpectedVersion); err != nil {
 		return err
 	}
-	old := t.Attributes
+	old, oldType := t.Attributes, t.Type
 	if up.Attributes != nil {
 		t.Attributes = updateAttributes(old, up.Attributes, up.Merge)
 	}
@@ -223,6 +237,9 @@ func (r *Registry) updateThing(tx *store.Tx, ch *changes, name string, up ThingU
 	if err := indexAttributes(tx, name, old, t.Attributes); err != nil {
 		return err
 	}
+	t.Version++
+	ch.note(Change{Kind: ThingChange, Operation: Updated, Thing: t})
+	ch.associate(t, oldType, t.Type)
 	return ch.thing(tx, name)
 }
 
@@ -260,10 +277,11 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, expectedVersion
 		if err := indexAttributes(tx, name, t.Attributes, nil); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`DELETE FROM group_member WHERE thing = ?`, name); err != nil {
+		if err := r.leaveAll(tx, ch, t); err != nil {
 			return err
 		}
-		ch.member(name)
+		ch.associate(t, t.Type, "")
+		ch.note(Change{Kind: ThingChange, Operation: Deleted, Thing: t})
 		_, err = tx.Exec(`DELETE FROM thing WHERE name = ?`, name)
 		return err
 	})

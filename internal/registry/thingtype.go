@@ -114,7 +114,7 @@ func checkUsableType(rd reader, name string) error {
 // one of that name differs.
 func (r *Registry) CreateThingType(ctx context.Context, name string, p ThingTypeProperties, tags []Tag) (*ThingType, error) {
 	var t *ThingType
-	err := r.write(ctx, func(tx *store.Tx, _ *changes) error {
+	err := r.write(ctx, func(tx *store.Tx, ch *changes) error {
 		if err := errors.Join(thingTypeName.check(name), p.check()); err != nil {
 			return err
 		}
@@ -135,6 +135,7 @@ func (r *Registry) CreateThingType(ctx context.Context, name string, p ThingType
 		if err != nil {
 			return err
 		}
+		ch.note(Change{Kind: ThingTypeChange, Operation: Created, Type: t})
 		return setTags(tx, "thingtype/"+name, tags)
 	})
 	return t, err
@@ -182,13 +183,15 @@ func (r *Registry) UpdateThingType(ctx context.Context, name string, up ThingTyp
 			p.Description, encode(p.Searchable), encode(p.Propagating), name); err != nil {
 			return err
 		}
+		t.ThingTypeProperties = p
+		ch.note(Change{Kind: ThingTypeChange, Operation: Updated, Type: t})
 		return ch.query(tx, `SELECT p.principal FROM thing t JOIN thing_principal p ON p.thing = t.name WHERE t.type = ? LIMIT ?`, name)
 	})
 }
 
 // DeprecateThingType closes a type to new things, or opens it again. ErrNotFound.
 func (r *Registry) DeprecateThingType(ctx context.Context, name string, undo bool) error {
-	return r.write(ctx, func(tx *store.Tx, _ *changes) error {
+	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
 		if err := thingTypeName.check(name); err != nil {
 			return err
 		}
@@ -203,6 +206,8 @@ func (r *Registry) DeprecateThingType(ctx context.Context, name string, undo boo
 		if undo {
 			date = 0
 		}
+		t.Deprecated = instant(date)
+		ch.note(Change{Kind: ThingTypeChange, Operation: Updated, Type: t})
 		_, err = tx.Exec(`UPDATE thing_type SET deprecated = ? WHERE name = ?`, date, name)
 		return err
 	})
@@ -211,7 +216,7 @@ func (r *Registry) DeprecateThingType(ctx context.Context, name string, undo boo
 // DeleteThingType removes a type that has been deprecated for [TypeDeletionDelay] and has no
 // things; otherwise ErrInvalid. ErrNotFound.
 func (r *Registry) DeleteThingType(ctx context.Context, name string) error {
-	return r.write(ctx, func(tx *store.Tx, _ *changes) error {
+	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
 		if err := thingTypeName.check(name); err != nil {
 			return err
 		}
@@ -235,6 +240,7 @@ func (r *Registry) DeleteThingType(ctx context.Context, name string) error {
 		if err := dropTags(tx, "thingtype/"+name); err != nil {
 			return err
 		}
+		ch.note(Change{Kind: ThingTypeChange, Operation: Deleted, Type: t})
 		_, err = tx.Exec(`DELETE FROM thing_type WHERE name = ?`, name)
 		return err
 	})

@@ -141,25 +141,27 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	routes.Own(s.devices.Owner)
 	auth.SetNewcomers(s.devices)
-	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials, Lifecycle: lifecycle.New(routes, log), Log: log})
+	events := lifecycle.New(routes, log)
+	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials, Lifecycle: events, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	reg.SetLive(live{s.sessions})
-	events, err := eventconfig.Open(ctx, s.db, nil)
+	kinds, err := eventconfig.Open(ctx, s.db, nil)
 	if err != nil {
 		return nil, err
 	}
+	reg.SetEvents(kinds.Enabled)
 	stored, err := files.Open(ctx, s.db, filepath.Join(cfg.Data, "files"), nil)
 	if err != nil {
 		return nil, err
 	}
 	where := &addresses{files: stored}
-	if s.jobs, err = jobs.Open(ctx, jobs.Config{Store: s.db, Router: routes, Registry: reg, Log: log, Enabled: events.Enabled,
+	if s.jobs, err = jobs.Open(ctx, jobs.Config{Store: s.db, Router: routes, Registry: reg, Log: log, Enabled: kinds.Enabled,
 		Sign: where.sign, Fetch: where.fetch}); err != nil {
 		return nil, err
 	}
-	reg.SetMembers(s.jobs)
+	reg.Observe(s.jobs)
 	routes.Own(s.jobs.Owner)
 	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, Newcomers: s.devices, ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
 
@@ -172,7 +174,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		},
 	}}
 	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.db)
-	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: events, Region: cfg.Region, Sessions: s.sessions, Access: auth}
+	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: kinds, Region: cfg.Region, Sessions: s.sessions, Access: auth}
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}),
@@ -195,6 +197,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	base := "https://" + net.JoinHostPort(s.Ready.Endpoint, strconv.Itoa(s.Ready.HTTPSPort))
 	where.base.Store(&base)
+	go reg.EventLoop(run, events.Registry)
 	go s.shadows.SweepLoop(run)
 	go s.devices.SweepLoop(run)
 	go certs.RenewLoop(run)
