@@ -104,6 +104,9 @@ func (s *Service) Owner(name string) router.Handler {
 		return nil
 	}
 	return func(p *router.Publication) {
+		if p.Will {
+			return // there is nobody to answer to
+		}
 		r := &request{topic: name, thing: thing, job: job, op: op, qos: p.QoS, asker: p.NoLocal, origin: p.Origin}
 		if len(p.Payload) <= maxBody {
 			r.body = string(p.Payload)

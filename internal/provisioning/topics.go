@@ -83,7 +83,7 @@ func (s *Service) Owner(name string) router.Handler {
 	}
 	return func(p *router.Publication) {
 		if p.NoLocal == nil {
-			return // published over HTTP: there is no connection to answer to
+			return // published over HTTP, or a will: there is no connection to answer to
 		}
 		r := parsed
 		r.payload, r.asker, r.origin = append([]byte{}, p.Payload...), p.NoLocal, p.Origin

@@ -46,7 +46,7 @@ type Publication struct {
 	Properties *mqtt.Properties // may be nil; see Message.Properties
 	Expires    time.Time
 	Origin     *Origin
-	// Will says that this is a will message. The owner of a reserved topic does not hear of it.
+	// Will says that this is a will message: its client is gone.
 	Will bool
 	// NoLocal is the subscriber that publishes; its subscriptions with No Local are skipped.
 	NoLocal Subscriber

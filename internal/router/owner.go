@@ -1,8 +1,8 @@
 package router
 
 // Handler takes the messages published to one reserved topic, after its subscribers had them. It
-// runs on the publisher's goroutine: it must not block and must not keep p. It does not hear of
-// will messages (AWS IoT developer guide, "Device Shadow MQTT topics").
+// runs on the publisher's goroutine: it must not block and must not keep p. Of a will message,
+// Publication.Will is set and there is nobody to answer to.
 type Handler func(p *Publication)
 
 // Own lets a service handle messages of reserved topics, those that begin with $. find returns the

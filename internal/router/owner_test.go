@@ -7,8 +7,8 @@ import (
 	"github.com/berth-iot/berth/topic"
 )
 
-// TestOwner: the owner of a reserved topic hears of its messages after the subscribers, of wills
-// not at all, and is looked for once per topic.
+// TestOwner: the owner of a reserved topic hears of its messages after the subscribers, and is
+// looked for once per topic.
 func TestOwner(t *testing.T) {
 	t.Parallel()
 	r := newRouter(t, topic.AWS)
@@ -27,7 +27,7 @@ func TestOwner(t *testing.T) {
 		if name != "$aws/things/T/shadow/update" {
 			return nil
 		}
-		return func(p *Publication) { heard = append(heard, fmt.Sprintf("%s after %d", p.Payload, len(s.got))) }
+		return func(p *Publication) { heard = append(heard, fmt.Sprintf("%s after %d, will %t", p.Payload, len(s.got), p.Will)) }
 	})
 	r.Own(func(name string) Handler {
 		return func(p *Publication) { heard = append(heard, "second "+p.Topic) }
@@ -37,7 +37,7 @@ func TestOwner(t *testing.T) {
 	publish("$aws/things/T/shadow/update", "gone", true)
 	publish("$aws/things/U/shadow/update", "", false)
 	publish("ordinary/topic", "", false)
-	if got, want := fmt.Sprint(heard), "[1 after 2 2 after 3 second $aws/things/U/shadow/update]"; got != want {
+	if got, want := fmt.Sprint(heard), "[1 after 2, will false 2 after 3, will false gone after 4, will true second $aws/things/U/shadow/update]"; got != want {
 		t.Errorf("heard %s, want %s", got, want)
 	}
 	if got, want := fmt.Sprint(asked), "map[$aws/things/T/shadow/update:1 $aws/things/U/shadow/update:1]"; got != want {

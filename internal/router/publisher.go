@@ -90,7 +90,7 @@ func (pub *Publisher) PublishTo(rt *Route, p *Publication) (waits bool) {
 		}
 		t.Subscriber.Deliver(p, t)
 	}
-	if rt.owner != nil && !p.Will {
+	if rt.owner != nil {
 		rt.owner(p)
 	}
 	if p.receipt != nil {

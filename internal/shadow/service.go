@@ -117,6 +117,9 @@ func (s *Service) Owner(name string) router.Handler {
 	}
 	sh := s.shard(id.Thing)
 	return func(p *router.Publication) {
+		if p.Will && op != set {
+			return
+		}
 		r := &request{id: id, op: op, tooLarge: len(p.Payload) > MaxDocument}
 		if !r.tooLarge {
 			r.payload = string(p.Payload)

@@ -142,14 +142,18 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-func TestWillIsIgnored(t *testing.T) {
+// TestWill: a will updates a shadow and does nothing else to it.
+func TestWill(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, Config{})
-	l := b.listen("$aws/things/T/shadow/update", "$aws/things/T/shadow/get/rejected")
+	l := b.listen("$aws/things/T/shadow/update", "$aws/things/T/shadow/get/+")
 	b.router.Publish(&router.Publication{Topic: "$aws/things/T/shadow/update", Payload: []byte(`{"state":{"reported":{"connected":false}}}`), Will: true}, nil)
 	l.want(t, "$aws/things/T/shadow/update", `{"state":{"reported":{"connected":false}}}`)
+	b.router.Publish(&router.Publication{Topic: "$aws/things/T/shadow/delete", Will: true}, nil)
 	b.publish("$aws/things/T/shadow/get", "")
-	l.want(t, "$aws/things/T/shadow/get/rejected", `{"code":404,"message":"No shadow exists with name: 'T'"}`)
+	if name, payload := l.next(t); name != "$aws/things/T/shadow/get/accepted" || !strings.HasPrefix(payload, `{"state":{"reported":{"connected":false}}`) {
+		t.Errorf("got %s %s", name, payload)
+	}
 }
 
 func TestREST(t *testing.T) {
