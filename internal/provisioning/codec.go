@@ -62,6 +62,7 @@ func (f format) decode(b []byte) (p payload, err error) {
 		}
 		return p, nil
 	}
+	b = bytes.TrimRight(b, "\x00") // firmware in C sends the end of its string along
 	if trimmed := bytes.TrimSpace(b); len(trimmed) == 0 {
 		return p, nil
 	} else if trimmed[0] != '{' {
