@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/berth-iot/berth/internal/plainjson"
 )
 
 // format is the form of payloads, in both directions: the last level of the topic.
@@ -83,5 +85,5 @@ func (f format) encode(answer any) ([]byte, error) {
 	if f == formatCBOR {
 		return cbor.Marshal(answer)
 	}
-	return json.Marshal(answer)
+	return plainjson.Marshal(answer)
 }
