@@ -141,6 +141,17 @@ class Jobs(Case):
         iot.delete_job_template(jobTemplateId="t1")
         self.refused("ResourceNotFoundException", iot.describe_job_template, jobTemplateId="t1")
 
+    def test_tags(self):
+        iot.create_thing(thingName="d5")
+        made = iot.create_job(jobId="j5", targets=[ARN + "thing/d5"], document="{}", tags=[{"Key": "k", "Value": "v"}])
+        self.assertEqual(iot.list_tags_for_resource(resourceArn=made["jobArn"])["tags"], [{"Key": "k", "Value": "v"}])
+        iot.tag_resource(resourceArn=made["jobArn"], tags=[{"Key": "k", "Value": "w"}])
+        iot.delete_job(jobId="j5", force=True)
+        until("deletion", lambda: "j5" not in [j["jobId"] for j in iot.list_jobs()["jobs"]])
+        self.refused("ResourceNotFoundException", iot.list_tags_for_resource, resourceArn=made["jobArn"])
+        made = iot.create_job(jobId="j5", targets=[ARN + "thing/d5"], document="{}")
+        self.assertEqual(iot.list_tags_for_resource(resourceArn=made["jobArn"])["tags"], [])
+
     def test_refused(self):
         iot.create_thing(thingName="d4")
         target = [ARN + "thing/d4"]
