@@ -129,9 +129,14 @@ func otaShowCommand(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rows := [][]string{{"update", v.ID}, {"status", v.Status}, {"error", v.Error}, {"job", v.Job}, {"progress", v.progressLine()},
-				{"stream", v.Stream}, {"targets", strings.Join(v.Targets, " ")}, {"created", timestamp(v.CreatedAt)}}
-			return emit(cmd, v, table{rows: rows})
+			var tab table
+			for _, row := range [][2]string{{"update", v.ID}, {"status", v.Status}, {"error", v.Error}, {"job", v.Job}, {"progress", v.progressLine()},
+				{"stream", v.Stream}, {"targets", strings.Join(v.Targets, " ")}, {"created", timestamp(v.CreatedAt)}} {
+				if row[1] != "" {
+					tab.add(row[0], row[1])
+				}
+			}
+			return emit(cmd, v, tab)
 		},
 	}
 }
