@@ -8,23 +8,17 @@ package accesskey
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/berth-iot/berth/internal/seal"
 	"github.com/berth-iot/berth/internal/store"
 )
 
@@ -55,9 +49,9 @@ func (k Key) String() string { return k.ID + " (" + k.Role + ")" }
 
 // Keys are the access keys of one data folder. All methods may be called concurrently.
 type Keys struct {
-	db   *store.DB
-	aead cipher.AEAD
-	now  func() time.Time
+	db  *store.DB
+	box *seal.Box
+	now func() time.Time
 
 	mu    sync.RWMutex
 	cache map[string]*entry // every key: there are few
@@ -86,17 +80,11 @@ func Open(ctx context.Context, db *store.DB, dir string, now func() time.Time) (
 	if err := db.QueryRow(ctx, `SELECT count(*) FROM access_key`, nil, &n); err != nil {
 		return nil, fmt.Errorf("open access keys: %w", err)
 	}
-	key, err := sealingKey(filepath.Join(dir, "secrets.key"), n == 0)
+	box, err := seal.Open(dir, n == 0)
 	if err != nil {
 		return nil, fmt.Errorf("open access keys: %w", err)
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("open access keys: %w", err)
-	}
-	if k.aead, err = cipher.NewGCM(block); err != nil {
-		return nil, fmt.Errorf("open access keys: %w", err)
-	}
+	k.box = box
 	err = db.Query(ctx, `SELECT id, secret, role, enabled, created, last_used FROM access_key`, nil, func(row store.Row) error {
 		var e entry
 		var sealed []byte
@@ -104,11 +92,11 @@ func Open(ctx context.Context, db *store.DB, dir string, now func() time.Time) (
 		if err := row.Scan(&e.ID, &sealed, &e.Role, &enabled, &created, &used); err != nil {
 			return err
 		}
-		secret, err := k.unseal(e.ID, sealed)
+		secret, err := box.Unseal(e.ID, sealed)
 		if err != nil {
 			return fmt.Errorf("access key %s: %w", e.ID, err)
 		}
-		e.Secret, e.Enabled, e.Created = secret, enabled != 0, time.UnixMilli(created).UTC()
+		e.Secret, e.Enabled, e.Created = string(secret), enabled != 0, time.UnixMilli(created).UTC()
 		e.used.Store(used)
 		e.saved.Store(used)
 		k.cache[e.ID] = &e
@@ -118,59 +106,6 @@ func Open(ctx context.Context, db *store.DB, dir string, now func() time.Time) (
 		return nil, fmt.Errorf("open access keys: %w", err)
 	}
 	return k, nil
-}
-
-// sealingKey reads 32 bytes in hexadecimal, or makes them where nothing depends on old ones.
-func sealingKey(path string, mayMake bool) ([]byte, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && mayMake {
-		key := make([]byte, 32)
-		rand.Read(key)
-		return key, writeNew(path, []byte(hex.EncodeToString(key)+"\n"))
-	}
-	if err != nil {
-		return nil, err
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != 32 {
-		return nil, fmt.Errorf("%s does not hold 64 hexadecimal digits", path)
-	}
-	return key, nil
-}
-
-// writeNew writes a private file as a whole, on disk before it counts.
-func writeNew(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
-func (k *Keys) seal(id, secret string) []byte {
-	nonce := make([]byte, k.aead.NonceSize())
-	rand.Read(nonce)
-	return k.aead.Seal(nonce, nonce, []byte(secret), []byte(id))
-}
-
-func (k *Keys) unseal(id string, sealed []byte) (string, error) {
-	n := k.aead.NonceSize()
-	if len(sealed) < n {
-		return "", errors.New("sealed secret is cut short")
-	}
-	secret, err := k.aead.Open(nil, sealed[:n], sealed[n:], []byte(id))
-	if err != nil {
-		return "", errors.New("secrets.key does not open its secret")
-	}
-	return string(secret), nil
 }
 
 var (
@@ -210,7 +145,7 @@ func (k *Keys) Add(ctx context.Context, id, secret, role string) (Key, error) {
 	e := &entry{Key: Key{ID: id, Secret: secret, Role: role, Enabled: true, Created: k.now().UTC().Truncate(time.Millisecond)}}
 	err := k.db.Write(ctx, func(tx *store.Tx) error {
 		n, err := tx.Exec(`INSERT INTO access_key (id, secret, role, enabled, created, last_used) VALUES (?, ?, ?, 1, ?, 0) ON CONFLICT (id) DO NOTHING`,
-			id, k.seal(id, secret), role, e.Created.UnixMilli())
+			id, k.box.Seal(id, []byte(secret)), role, e.Created.UnixMilli())
 		if err == nil && n == 0 {
 			return fmt.Errorf("create access key %s: %w", id, ErrExists)
 		}

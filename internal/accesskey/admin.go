@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/berth-iot/berth/internal/seal"
 )
 
 // Environment variables that choose the first admin key.
@@ -47,7 +49,7 @@ func (k *Keys) EnsureAdmin(ctx context.Context, dir, id, secret string) (key Key
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return Key{}, false, fmt.Errorf("write admin key: %w", err)
 	}
-	if err := writeNew(filepath.Join(dir, AdminFile), []byte(text)); err != nil {
+	if err := seal.WriteFile(filepath.Join(dir, AdminFile), []byte(text)); err != nil {
 		return Key{}, false, fmt.Errorf("write admin key: %w", err)
 	}
 	key, err = k.Add(ctx, id, secret, Admin)

@@ -1,6 +1,6 @@
 // Package admin is berth's own small REST interface beside AWS's, under /berth/: access keys,
-// denials, files that devices download, and the question whether a client would be allowed something. Requests are signed like
-// those to AWS.
+// denials, files that devices download, code-signing keys, and the question whether a client would be
+// allowed something. Requests are signed like those to AWS.
 package admin
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/accesskey"
 	"github.com/berth-iot/berth/internal/awsapi"
+	"github.com/berth-iot/berth/internal/codesign"
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/files"
 	"github.com/berth-iot/berth/internal/provisioning"
@@ -31,6 +32,7 @@ type Config struct {
 	Registry     *registry.Registry
 	Files        *files.Files
 	Provisioning *provisioning.Service
+	Profiles     *codesign.Profiles
 	Authenticate func(r *http.Request, body []byte) (awsapi.Caller, error)
 	// AuthenticateHash is Authenticate for a body that is read later and has this SHA-256.
 	AuthenticateHash func(r *http.Request, hash string) (awsapi.Caller, error)
@@ -55,6 +57,11 @@ func New(cfg Config) http.Handler {
 	h.handle("GET /berth/files/{name}", true, h.getFile)
 	h.handle("DELETE /berth/files/{name}", false, h.deleteFile)
 	h.mux.HandleFunc("PUT /berth/files/{name}", h.putFile)
+	h.handle("GET /berth/signers", true, h.listSigners)
+	h.handle("GET /berth/signers/{name}", true, h.getSigner)
+	h.handle("POST /berth/signers/{name}", false, h.createSigner)
+	h.handle("DELETE /berth/signers/{name}", false, h.deleteSigner)
+	h.handle("POST /berth/signers/{name}/signatures", false, h.sign)
 	h.handle("GET /berth/cacertificates/{id}/activation", true, h.activation)
 	h.handle("PUT /berth/cacertificates/{id}/activation", false, h.setActivation)
 	h.handle("DELETE /berth/cacertificates/{id}/activation", false, h.removeActivation)
@@ -104,8 +111,10 @@ func errNotAdmin() error {
 }
 
 func toException(err error) *awsapi.Error {
-	if e := fileException(err); e != nil {
-		return e
+	for _, e := range []*awsapi.Error{fileException(err), signerException(err)} {
+		if e != nil {
+			return e
+		}
 	}
 	switch {
 	case errors.Is(err, accesskey.ErrNotFound):

@@ -85,27 +85,36 @@ func jobDescribeCommand(t *target) *cobra.Command {
 			}
 			j := out.Job
 			v := jobView{ID: text(j.JobId), ARN: text(j.JobArn), Status: string(j.Status), Selection: string(j.TargetSelection), Description: text(j.Description),
-				Targets: j.Targets, Comment: text(j.Comment), CreatedAt: j.CreatedAt, CompletedAt: j.CompletedAt, Counts: map[string]int32{}}
+				Targets: j.Targets, Comment: text(j.Comment), CreatedAt: j.CreatedAt, CompletedAt: j.CompletedAt}
 			rows := [][]string{{"job", v.ID}, {"arn", v.ARN}, {"status", v.Status}, {"selection", v.Selection}, {"description", v.Description},
 				{"targets", strings.Join(v.Targets, " ")}, {"comment", v.Comment}, {"created", timestamp(v.CreatedAt)}, {"completed", timestamp(v.CompletedAt)}}
-			if d := j.JobProcessDetails; d != nil {
-				for _, c := range []struct {
-					name string
-					n    *int32
-				}{
-					{"QUEUED", d.NumberOfQueuedThings}, {"IN_PROGRESS", d.NumberOfInProgressThings}, {"SUCCEEDED", d.NumberOfSucceededThings},
-					{"FAILED", d.NumberOfFailedThings}, {"TIMED_OUT", d.NumberOfTimedOutThings}, {"REJECTED", d.NumberOfRejectedThings},
-					{"REMOVED", d.NumberOfRemovedThings}, {"CANCELED", d.NumberOfCanceledThings},
-				} {
-					if c.n != nil && *c.n > 0 {
-						v.Counts[c.name] = *c.n
-						rows = append(rows, []string{strings.ToLower(c.name), strconv.Itoa(int(*c.n))})
-					}
+			v.Counts = executionCounts(j.JobProcessDetails)
+			for _, state := range executionStates {
+				if n := v.Counts[state]; n > 0 {
+					rows = append(rows, []string{strings.ToLower(state), strconv.Itoa(int(n))})
 				}
 			}
 			return emit(cmd, v, table{rows: rows})
 		},
 	}
+}
+
+// executionStates are the states of executions in the order in which they are printed.
+var executionStates = [...]string{"QUEUED", "IN_PROGRESS", "SUCCEEDED", "FAILED", "TIMED_OUT", "REJECTED", "REMOVED", "CANCELED"}
+
+// executionCounts are the numbers of executions above 0, by state.
+func executionCounts(d *types.JobProcessDetails) map[string]int32 {
+	counts := make(map[string]int32)
+	if d == nil {
+		return counts
+	}
+	for i, n := range []*int32{d.NumberOfQueuedThings, d.NumberOfInProgressThings, d.NumberOfSucceededThings, d.NumberOfFailedThings,
+		d.NumberOfTimedOutThings, d.NumberOfRejectedThings, d.NumberOfRemovedThings, d.NumberOfCanceledThings} {
+		if n != nil && *n > 0 {
+			counts[executionStates[i]] = *n
+		}
+	}
+	return counts
 }
 
 func jobCancelCommand(t *target) *cobra.Command {

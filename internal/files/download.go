@@ -23,9 +23,10 @@ func (f *Files) signature(name string, version, expires int64) string {
 	return hex.EncodeToString(m.Sum(nil))
 }
 
-// Sign returns path and query of the latest version of a name, good for some time. ErrNotFound.
-func (f *Files) Sign(ctx context.Context, name string, good time.Duration) (string, error) {
-	v, err := f.Get(ctx, name, 0)
+// Sign returns path and query of a version of a name, the latest for 0, good for some time.
+// ErrNotFound.
+func (f *Files) Sign(ctx context.Context, name string, version int64, good time.Duration) (string, error) {
+	v, err := f.Get(ctx, name, version)
 	if err != nil {
 		return "", err
 	}

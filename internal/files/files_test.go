@@ -92,11 +92,11 @@ func TestDownload(t *testing.T) {
 	if _, err := f.Put(ctx, "fw.bin", "", strings.NewReader("0123456789")); err != nil {
 		t.Fatal(err)
 	}
-	address, err := f.Sign(ctx, "fw.bin", time.Minute)
+	address, err := f.Sign(ctx, "fw.bin", 0, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Sign(ctx, "none", time.Minute); !errors.Is(err, ErrNotFound) {
+	if _, err := f.Sign(ctx, "none", 0, time.Minute); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}
 	mux := http.NewServeMux()

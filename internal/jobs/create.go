@@ -372,3 +372,9 @@ func (s *Service) DeleteJobExecution(_ context.Context, thing, id string, number
 		return c.drop(j, e)
 	})
 }
+
+// CheckTargets returns what is wrong with the targets of a job: ErrInvalid, the registry's ErrNotFound.
+func (s *Service) CheckTargets(ctx context.Context, targets []string) error {
+	_, err := s.resources(ctx, targets)
+	return err
+}

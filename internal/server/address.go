@@ -19,7 +19,7 @@ import (
 )
 
 // addresses signs what stands in the placeholders of job documents: berth://NAME for a file of this
-// server, and addresses of S3 if AWS credentials are configured in the environment or in ~/.aws.
+// server, or berth://NAME?versionId=N for one version of it, and addresses of S3 if AWS credentials are configured in the environment or in ~/.aws.
 type addresses struct {
 	files *files.Files
 	base  atomic.Pointer[string] // https://HOST:PORT, once it is known
@@ -39,7 +39,15 @@ func (a *addresses) sign(address string, expires time.Duration) (string, bool) {
 		if base == nil {
 			return "", false
 		}
-		path, err := a.files.Sign(ctx, name, expires)
+		version := int64(0)
+		name, query, _ := strings.Cut(name, "?")
+		if n, ok := strings.CutPrefix(query, "versionId="); ok {
+			var err error
+			if version, err = strconv.ParseInt(n, 10, 64); err != nil {
+				return "", false
+			}
+		}
+		path, err := a.files.Sign(ctx, name, version, expires)
 		return *base + path, err == nil
 	}
 	a.once.Do(func() {

@@ -22,20 +22,24 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
+	"github.com/berth-iot/berth/internal/awsapi/iotota"
 	"github.com/berth-iot/berth/internal/broker"
 	"github.com/berth-iot/berth/internal/ca"
+	"github.com/berth-iot/berth/internal/codesign"
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/eventconfig"
 	"github.com/berth-iot/berth/internal/files"
 	"github.com/berth-iot/berth/internal/jobs"
 	"github.com/berth-iot/berth/internal/lifecycle"
 	"github.com/berth-iot/berth/internal/metrics"
+	"github.com/berth-iot/berth/internal/ota"
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/shadow"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/stream"
 	"github.com/berth-iot/berth/sigv4"
 )
 
@@ -49,6 +53,8 @@ type Server struct {
 	db       *store.DB
 	shadows  *shadow.Service
 	jobs     *jobs.Service
+	streams  *stream.Service
+	updates  *ota.Service
 	devices  *provisioning.Service
 	sessions *session.Sessions
 	broker   *broker.Broker
@@ -163,6 +169,18 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	reg.Observe(s.jobs)
 	routes.Own(s.jobs.Owner)
+	if s.streams, err = stream.Open(ctx, stream.Config{Store: s.db, Router: routes, Files: stored, Log: log, ARN: reg.ARN, Fetch: where.object(cfg.Region)}); err != nil {
+		return nil, err
+	}
+	routes.Own(s.streams.Owner)
+	profiles, err := codesign.Open(ctx, s.db, cfg.Data, nil)
+	if err != nil {
+		return nil, err
+	}
+	if s.updates, err = ota.Open(ctx, ota.Config{Store: s.db, Jobs: s.jobs, Streams: s.streams, Profiles: profiles, Log: log, ARN: reg.ARN,
+		Address: objectAddress(cfg.Region)}); err != nil {
+		return nil, err
+	}
 	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, Newcomers: s.devices, ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
 
 	caller := &callers{registry: reg, keys: keys, broker: s.broker, verifier: sigv4.Verifier{
@@ -178,11 +196,12 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}),
-		iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI))
+		iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI),
+		iotota.Operations(iotota.Config{Streams: s.streams, Updates: s.updates}))
 	if err != nil {
 		return nil, err
 	}
-	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices,
+	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
 	mux := http.NewServeMux()
@@ -322,6 +341,12 @@ func (s *Server) Close() error {
 	}
 	if s.shadows != nil {
 		s.shadows.Close()
+	}
+	if s.updates != nil {
+		s.updates.Close()
+	}
+	if s.streams != nil {
+		s.streams.Close()
 	}
 	if s.jobs != nil {
 		s.jobs.Close()

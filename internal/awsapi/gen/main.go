@@ -9,6 +9,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
+	"github.com/berth-iot/berth/internal/awsapi/iotota"
 )
 
 //go:generate go run . ../../../docs/compatibility.md
@@ -20,6 +21,7 @@ func page() []byte {
 		iotdata.Operations(iotdata.Config{}),
 		iotjobs.ControlOperations(iotjobs.Config{}),
 		iotjobs.DataOperations(iotjobs.Config{}),
+		iotota.Operations(iotota.Config{}),
 	)
 }
 

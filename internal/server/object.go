@@ -1,0 +1,64 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/berth-iot/berth/internal/stream"
+)
+
+// objectExpiry is how long the address is good by which the server itself reads an object.
+const objectExpiry = 10 * time.Minute
+
+// objectAddress returns what tells where an object of S3 is. Buckets are taken to be in the server's
+// region.
+func objectAddress(region string) func(l stream.Location) string {
+	return func(l stream.Location) string {
+		u := url.URL{Scheme: "https", Host: "s3." + region + ".amazonaws.com", Path: "/" + l.Bucket + "/" + l.Key}
+		if l.Version != "" {
+			u.RawQuery = url.Values{"versionId": {l.Version}}.Encode()
+		}
+		return u.String()
+	}
+}
+
+// object returns what opens an object of S3, with the AWS credentials of the environment or of ~/.aws.
+func (a *addresses) object(region string) func(ctx context.Context, l stream.Location) (io.ReadCloser, error) {
+	address := objectAddress(region)
+	return func(ctx context.Context, l stream.Location) (io.ReadCloser, error) {
+		signed, ok := a.sign(address(l), objectExpiry)
+		if !ok {
+			return nil, &stream.Error{Kind: stream.ErrUnauthorized, Message: fmt.Sprintf(
+				"bucket %q cannot be read: the server has no AWS credentials (files of the bucket %s need none)", l.Bucket, stream.Bucket)}
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, signed, nil)
+		if err != nil {
+			return nil, err
+		}
+		return openObject(req, l)
+	}
+}
+
+func openObject(req *http.Request, l stream.Location) (io.ReadCloser, error) {
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("read object %q of bucket %q: %w", l.Key, l.Bucket, err)
+	}
+	if res.StatusCode == http.StatusOK {
+		return res.Body, nil
+	}
+	res.Body.Close()
+	kind := error(stream.ErrUnauthorized)
+	switch res.StatusCode {
+	case http.StatusNotFound:
+		kind = stream.ErrNotFound
+	case http.StatusForbidden, http.StatusUnauthorized:
+	default:
+		return nil, fmt.Errorf("read object %q of bucket %q: the answer is %s", l.Key, l.Bucket, res.Status)
+	}
+	return nil, &stream.Error{Kind: kind, Message: fmt.Sprintf("object %q of bucket %q cannot be read: the answer is %s", l.Key, l.Bucket, res.Status)}
+}
