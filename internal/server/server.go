@@ -27,6 +27,7 @@ import (
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/eventconfig"
 	"github.com/berth-iot/berth/internal/files"
+	"github.com/berth-iot/berth/internal/hook"
 	"github.com/berth-iot/berth/internal/jobs"
 	"github.com/berth-iot/berth/internal/lifecycle"
 	"github.com/berth-iot/berth/internal/metrics"
@@ -134,8 +135,9 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	routes.Own(s.shadows.Owner)
+	hooks := &hook.Caller{Commands: cfg.hookCommands()}
 	s.devices, err = provisioning.Open(ctx, provisioning.Config{Store: s.db, Registry: reg, Authority: certs, Router: routes, Log: log,
-		HookCommands: cfg.hookCommands(), TaskFiles: filepath.Join(cfg.Data, "files")})
+		Hooks: hooks, TaskFiles: filepath.Join(cfg.Data, "files")})
 	if err != nil {
 		return nil, err
 	}
