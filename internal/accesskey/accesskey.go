@@ -55,9 +55,10 @@ func (k Key) String() string { return k.ID + " (" + k.Role + ")" }
 
 // Keys are the access keys of one data folder. All methods may be called concurrently.
 type Keys struct {
-	db   *store.DB
-	aead cipher.AEAD
-	now  func() time.Time
+	db     *store.DB
+	master []byte // of secrets.key
+	aead   cipher.AEAD
+	now    func() time.Time
 
 	mu    sync.RWMutex
 	cache map[string]*entry // every key: there are few
@@ -90,6 +91,7 @@ func Open(ctx context.Context, db *store.DB, dir string, now func() time.Time) (
 	if err != nil {
 		return nil, fmt.Errorf("open access keys: %w", err)
 	}
+	k.master = key
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, fmt.Errorf("open access keys: %w", err)

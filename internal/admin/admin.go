@@ -16,6 +16,7 @@ import (
 	"github.com/berth-iot/berth/internal/accesskey"
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/domain"
 	"github.com/berth-iot/berth/internal/files"
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
@@ -31,6 +32,7 @@ type Config struct {
 	Registry     *registry.Registry
 	Files        *files.Files
 	Provisioning *provisioning.Service
+	Domains      *domain.Domains
 	Authenticate func(r *http.Request, body []byte) (awsapi.Caller, error)
 	// AuthenticateHash is Authenticate for a body that is read later and has this SHA-256.
 	AuthenticateHash func(r *http.Request, hash string) (awsapi.Caller, error)
@@ -58,6 +60,7 @@ func New(cfg Config) http.Handler {
 	h.handle("GET /berth/cacertificates/{id}/activation", true, h.activation)
 	h.handle("PUT /berth/cacertificates/{id}/activation", false, h.setActivation)
 	h.handle("DELETE /berth/cacertificates/{id}/activation", false, h.removeActivation)
+	h.handle("POST /berth/server-certificates", false, h.addServerCertificate)
 	h.handle("GET /berth/registration-tasks/{id}/results", true, h.report(false))
 	h.handle("GET /berth/registration-tasks/{id}/errors", true, h.report(true))
 	return h.mux
