@@ -534,3 +534,77 @@ func TestRoleAlias(t *testing.T) {
 	}
 	c.ended()
 }
+
+// TestCertificateAndAuthorizer: at a domain of type CUSTOM_AUTH_X509 both must say yes, and the
+// authorizer's policies hold.
+func TestCertificateAndAuthorizer(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	j := newJudge(t)
+	f.authorizer("passwords", j.URL)
+	f.api("POST", "/domainConfigurations/both", map[string]any{"domainName": "both.example.com", "authenticationType": "CUSTOM_AUTH_X509",
+		"authorizerConfig": map[string]any{"defaultAuthorizerName": "passwords", "allowAuthorizerOverride": false}}, nil)
+	d := f.newDevice("", allowAll)
+	with := func(d *device) func(*tls.Config) {
+		return func(c *tls.Config) {
+			c.ServerName = "both.example.com"
+			if d != nil {
+				c.Certificates = []tls.Certificate{d.cert}
+			}
+		}
+	}
+	user := client.Options{ClientID: "lamp", UserName: "lamp", Password: []byte("secret"), Version: mqtt.V5}
+	wrong := user
+	wrong.Password = []byte("wrong")
+	if _, err := f.login(wrong, with(d)); code(err) != mqtt.BadUserNameOrPassword {
+		t.Errorf("wrong password: %v", err)
+	}
+	if _, err := f.login(user, with(nil)); err == nil {
+		t.Error("connected without certificate")
+	}
+	c, err := f.login(user, with(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.sub(1, "lamp/x")
+	if code := c.tryPub(1, "other/x"); code != mqtt.NotAuthorized {
+		t.Errorf("what the certificate's policies allow: %v", code)
+	}
+	token := map[string]string{"tok": "good"}
+	if status, body := f.httpsAt("both.example.com", d, "POST", "/topics/lamp/x", token); status != 200 {
+		t.Errorf("HTTPS: %d %s", status, body)
+	}
+	if status, body := f.httpsAt("both.example.com", d, "POST", "/topics/lamp/x", nil); status != 401 {
+		t.Errorf("HTTPS without token: %d %s", status, body)
+	}
+	f.api("PUT", "/certificates/"+d.id+"?newStatus=REVOKED", nil, nil)
+	c.ended()
+}
+
+// TestAuthorizerFails: an authorizer that does not answer as it should lets nobody in and says why.
+func TestAuthorizerFails(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.authorizer("lambda", "arn:aws:lambda:us-east-1:000000000000:function:f")
+	f.authorizer("gone", "http://127.0.0.1:1/")
+	for name, why := range map[string]string{"lambda": "no access to AWS Lambda is configured", "gone": "refused"} {
+		if _, err := f.login(client.Options{ClientID: "lamp", Version: mqtt.V5, UserName: "lamp?x-amz-customauthorizer-name=" + name}); code(err) != mqtt.NotAuthorized {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := f.denials(); !strings.Contains(got, why) {
+			t.Errorf("denials lack %q:\n%s", why, got)
+		}
+		if status, body := f.https(nil, "POST", "/topics/lamp/x", map[string]string{"x-amz-customauthorizer-name": name}); status != 403 {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+		if status, body := f.request("POST", "/authorizer/"+name+"/test", map[string]any{"mqttContext": map[string]string{"username": "lamp"}}); status != 400 || !strings.Contains(string(body), why) {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+	if status, body := f.request("POST", "/authorizer/none/test", nil); status != 404 {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := f.request("POST", "/authorizer/bad", map[string]any{"authorizerFunctionArn": "exec:/bin/sh", "signingDisabled": true}); status != 400 {
+		t.Errorf("%d %s", status, body)
+	}
+}
