@@ -1,5 +1,5 @@
 // Package admin is berth's own small REST interface beside AWS's, under /berth/: access keys,
-// denials, files that devices download, and the question whether a client would be allowed something. Requests are signed like
+// denials, files that devices download, server certificates, and the question whether a client would be allowed something. Requests are signed like
 // those to AWS.
 package admin
 
