@@ -287,7 +287,7 @@ func explainHandshake(err error) string {
 	}
 	switch err.Error() {
 	case "tls: client didn't provide a certificate":
-		return "the client sent no certificate: MQTT over TLS needs a client certificate and its private key"
+		return "the client sent no certificate: MQTT over TLS needs a client certificate and its private key, or an authorizer that decides over clients without"
 	case "tls: no cipher suite supported by both client and server":
 		return "no cipher suite in common: the server offers ECDHE with AES-GCM, AES-CBC or ChaCha20"
 	}

@@ -42,6 +42,20 @@ type Caller struct {
 	HTTP     *http.Client // nil for http.DefaultClient
 }
 
+// idleConnections are kept to each host, so that bursts of calls need no new ones.
+const idleConnections = 32
+
+// New returns a caller that may run these programs, with an HTTP client of its own.
+func New(commands []string) *Caller {
+	c := &Caller{Commands: commands}
+	if t, ok := http.DefaultTransport.(*http.Transport); ok {
+		t = t.Clone()
+		t.MaxIdleConnsPerHost = idleConnections
+		c.HTTP = &http.Client{Transport: t}
+	}
+	return c
+}
+
 // Check says why a target cannot be called: it is an http or https URL, `exec:` and the path of a
 // program among Commands, or the ARN of a Lambda function.
 func (c *Caller) Check(target string) error {

@@ -268,6 +268,10 @@ func TestCustomAuthSignature(t *testing.T) {
 	if status, body := post("/things/x", headers); status != 403 {
 		t.Errorf("control plane: %d %s", status, body)
 	}
+	calls := j.count()
+	if status, body := post("/policies/p", headers); status != 403 || j.count() != calls {
+		t.Errorf("a path that is not for devices: %d %s", status, body)
+	}
 	headers["MyToken"] = "good2"
 	if status, body := post("/topics/lamp/a?qos=1", headers); status != 401 {
 		t.Errorf("wrong signature: %d %s", status, body)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/berth-iot/berth/internal/accesskey"
@@ -39,17 +40,17 @@ func (c *callers) verify(region string) {
 }
 
 func (c *callers) authenticate(r *http.Request, body []byte) (awsapi.Caller, error) {
-	if caller, err, ok := c.unsigned(r, domain.HTTPS); ok {
+	if caller, err, ok := c.unsigned(r); ok {
 		return caller, err
 	}
 	return c.signed(r, sigv4.HashPayload(body))
 }
 
 // unsigned judges a request that is not to be judged by its signature; ok is false for one that is.
-func (c *callers) unsigned(r *http.Request, protocol string) (caller awsapi.Caller, err error, ok bool) {
+func (c *callers) unsigned(r *http.Request) (caller awsapi.Caller, err error, ok bool) {
 	d := c.domains.Lookup(serverName(r))
-	if d.Protocol != domain.ProtocolDefault && d.Protocol != protocol {
-		return caller, forbidden("domain configuration %s is for %s only", d.Name, d.Protocol), true
+	if err := open(d, domain.HTTPS); err != nil {
+		return caller, err, true
 	}
 	certificate := r.TLS != nil && len(r.TLS.PeerCertificates) > 0
 	switch d.Authentication {
@@ -80,11 +81,35 @@ func (c *callers) unsigned(r *http.Request, protocol string) (caller awsapi.Call
 		caller, err = c.certificate(r)
 		return caller, err, true
 	}
-	if req := c.logins.ofHTTP(r); c.logins.authorizers.Applies(&req) {
-		caller, err = c.custom(r)
-		return caller, err, true
+	if forDevices(r.URL.Path) {
+		if req := c.logins.ofHTTP(r); c.logins.authorizers.Applies(&req) {
+			caller, err = c.custom(r)
+			return caller, err, true
+		}
 	}
 	return caller, nil, false
+}
+
+// open says why a domain does not take a request: it may have been disabled since the handshake.
+func open(d *domain.Configuration, protocol string) error {
+	switch {
+	case d.Status == domain.Disabled:
+		return forbidden("domain configuration %s is DISABLED", d.Name)
+	case d.Protocol != domain.ProtocolDefault && d.Protocol != protocol:
+		return forbidden("domain configuration %s is for %s only", d.Name, d.Protocol)
+	}
+	return nil
+}
+
+// forDevices reports whether a path is of the data planes. On any other an authorizer could change
+// nothing, and is not asked: whoever tries paths shall not keep it busy.
+func forDevices(path string) bool {
+	for _, prefix := range []string{"/topics/", "/things/", "/retainedMessage", "/connections/", "/api/things/"} {
+		if strings.HasPrefix(path, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 func forbidden(format string, args ...any) error {
@@ -193,8 +218,8 @@ func (c *callers) webSocket(w http.ResponseWriter, r *http.Request) {
 func (c *callers) admission(r *http.Request) (session.Admission, error) {
 	var adm session.Admission
 	d := c.domains.Lookup(serverName(r))
-	if d.Protocol == domain.HTTPS {
-		return adm, forbidden("domain configuration %s is for %s only", d.Name, d.Protocol)
+	if err := open(d, domain.WebSocket); err != nil {
+		return adm, err
 	}
 	certificate := r.TLS != nil && len(r.TLS.PeerCertificates) > 0
 	wants := d.Authentication

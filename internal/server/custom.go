@@ -107,6 +107,9 @@ func (c *classed) Unwrap() []error { return []error{c.words, c.kind} }
 
 // custom finds out with an authorizer who sent a request.
 func (c *callers) custom(r *http.Request) (awsapi.Caller, error) {
+	if !forDevices(r.URL.Path) {
+		return awsapi.Caller{}, forbidden("authorizers decide over requests to the data planes only")
+	}
 	req := c.logins.ofHTTP(r)
 	d, err := c.logins.authorizers.Authenticate(r.Context(), &req)
 	if err != nil {

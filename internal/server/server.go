@@ -135,7 +135,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	routes.Own(s.shadows.Owner)
-	hooks := &hook.Caller{Commands: cfg.hookCommands()}
+	hooks := hook.New(cfg.hookCommands())
 	s.devices, err = provisioning.Open(ctx, provisioning.Config{Store: s.db, Registry: reg, Authority: certs, Router: routes, Log: log,
 		Hooks: hooks, TaskFiles: filepath.Join(cfg.Data, "files")})
 	if err != nil {

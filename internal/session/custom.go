@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -154,7 +155,7 @@ func (a *Sessions) EndServerName(name, reason string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for c := range a.conns {
-		if c.request.ServerName == name {
+		if strings.EqualFold(c.request.ServerName, name) {
 			c.end(ending{AuthError, mqtt.NotAuthorized, reason})
 		}
 	}
