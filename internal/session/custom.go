@@ -31,9 +31,15 @@ type Grant struct {
 	DisconnectAfter time.Duration
 }
 
-// concerns reports whether a change of these principals may change what the grant allows. The
-// identifier "" stands for those who know a policy by name.
-func (g *Grant) concerns(ids map[string]bool) bool {
+// concerns reports whether a change of these principals may change what the request is allowed.
+func (r *Request) concerns(ids map[string]bool) bool {
+	g := r.Grant
+	switch {
+	case ids[r.Principal.ID], r.Principal.Kind == Anonymous && ids[""]:
+		return true
+	case g == nil:
+		return false
+	}
 	return g.CertificateID != "" && ids[g.CertificateID] || g.RolePolicy != "" && ids[""]
 }
 

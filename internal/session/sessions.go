@@ -385,7 +385,8 @@ func (a *Sessions) publishWill(w *mqtt.Will, from *router.Origin) {
 }
 
 // Reauthorize decides again over the connections of the given certificates, or over all with nil:
-// their policies or the state of their certificates changed.
+// their policies or the state of their certificates changed. The identifier "" stands for those who
+// know a policy by name.
 func (a *Sessions) Reauthorize(ctx context.Context, certificateIDs []string) {
 	var wanted map[string]bool
 	if certificateIDs != nil {
@@ -397,7 +398,7 @@ func (a *Sessions) Reauthorize(ctx context.Context, certificateIDs []string) {
 	a.mu.Lock()
 	var conns []*Conn
 	for c := range a.conns {
-		if wanted == nil || wanted[c.request.Principal.ID] || c.request.Grant != nil && c.request.Grant.concerns(wanted) {
+		if wanted == nil || c.request.concerns(wanted) {
 			conns = append(conns, c)
 		}
 	}
