@@ -1,6 +1,6 @@
 // Package admin is berth's own small REST interface beside AWS's, under /berth/: access keys,
-// denials, files that devices download, code-signing keys, and the question whether a client would be
-// allowed something. Requests are signed like those to AWS.
+// denials, files that devices download, code-signing keys, server certificates, and the question
+// whether a client would be allowed something. Requests are signed like those to AWS.
 package admin
 
 import (
@@ -17,6 +17,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/codesign"
 	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/domain"
 	"github.com/berth-iot/berth/internal/files"
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
@@ -33,6 +34,7 @@ type Config struct {
 	Files        *files.Files
 	Provisioning *provisioning.Service
 	Profiles     *codesign.Profiles
+	Domains      *domain.Domains
 	Authenticate func(r *http.Request, body []byte) (awsapi.Caller, error)
 	// AuthenticateHash is Authenticate for a body that is read later and has this SHA-256.
 	AuthenticateHash func(r *http.Request, hash string) (awsapi.Caller, error)
@@ -65,6 +67,7 @@ func New(cfg Config) http.Handler {
 	h.handle("GET /berth/cacertificates/{id}/activation", true, h.activation)
 	h.handle("PUT /berth/cacertificates/{id}/activation", false, h.setActivation)
 	h.handle("DELETE /berth/cacertificates/{id}/activation", false, h.removeActivation)
+	h.handle("POST /berth/server-certificates", false, h.addServerCertificate)
 	h.handle("GET /berth/registration-tasks/{id}/results", true, h.report(false))
 	h.handle("GET /berth/registration-tasks/{id}/errors", true, h.report(true))
 	return h.mux

@@ -118,6 +118,8 @@ func (a *Authority) Access(ctx context.Context, r *session.Request) (*policy.Set
 		return policy.Compile(a.admin, pc), nil
 	case session.Anonymous:
 		return a.anonymous(ctx, pc)
+	case session.Custom, session.Role:
+		return a.granted(ctx, r.Grant, pc)
 	}
 	set, identity, err := a.certificate(ctx, r.Principal.ID, r.ClientID, pc)
 	if err == nil && identity.Exclusive {
@@ -133,11 +135,43 @@ func (a *Authority) HTTPAccess(ctx context.Context, certificateID string, source
 	return set, err
 }
 
+// GrantAccess compiles what a grant allows for an HTTP request.
+func (a *Authority) GrantAccess(ctx context.Context, g *session.Grant, source netip.Addr, serverName string) (*policy.Set, error) {
+	return a.granted(ctx, g, &policy.Context{ARNPrefix: a.prefix, Protocol: policy.HTTP, SourceIP: source, DomainName: serverName, Now: time.Now()})
+}
+
+// granted compiles the policies of a custom authorizer's answer, or of the role of temporary
+// credentials.
+func (a *Authority) granted(ctx context.Context, g *session.Grant, pc *policy.Context) (*policy.Set, error) {
+	pc.Extra, pc.CertificateID = g.Context, g.CertificateID
+	if id := g.CertificateID; id != "" {
+		status, err := a.registry.CertificateStatus(ctx, id)
+		if errors.Is(err, registry.ErrNotFound) {
+			return nil, fmt.Errorf("%w: certificate %s is not registered", session.ErrRefused, id)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if status != registry.Active {
+			return nil, fmt.Errorf("%w: certificate %s is %s, not ACTIVE", session.ErrRefused, id, status)
+		}
+	}
+	if g.RolePolicy != "" {
+		return a.byName(ctx, g.RolePolicy, pc)
+	}
+	return policy.Compile(g.Policies, pc), nil
+}
+
 func (a *Authority) anonymous(ctx context.Context, pc *policy.Context) (*policy.Set, error) {
 	if a.plainPolicy == "" {
 		return policy.Compile(nil, pc), nil
 	}
-	doc, err := a.registry.PolicyByName(ctx, a.plainPolicy)
+	return a.byName(ctx, a.plainPolicy, pc)
+}
+
+// byName compiles one policy; one that does not exist allows nothing.
+func (a *Authority) byName(ctx context.Context, name string, pc *policy.Context) (*policy.Set, error) {
+	doc, err := a.registry.PolicyByName(ctx, name)
 	if errors.Is(err, registry.ErrNotFound) {
 		return policy.Compile(nil, pc), nil
 	}
@@ -247,4 +281,22 @@ func (a *Authority) Check(ctx context.Context, cert *x509.Certificate, _ string)
 		return bad("certificate %s expired on %s: give the device a new one", id, cert.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return nil
+}
+
+// RoleAccess compiles the policies that hold when a device asks for the credentials of a role alias
+// with its certificate and, if thing is not empty, as that thing. associated is that thing, or
+// nil if the certificate is not attached to thing.
+func (a *Authority) RoleAccess(ctx context.Context, certificateID, thing string, source netip.Addr) (set *policy.Set, associated *registry.Thing, err error) {
+	pc := &policy.Context{ARNPrefix: a.prefix, Protocol: policy.HTTP, SourceIP: source, Now: time.Now()}
+	if thing != "" {
+		pc.Protocol = policy.MQTT // which has variables of things
+	}
+	set, identity, err := a.certificate(ctx, certificateID, thing, pc)
+	if err != nil {
+		return nil, nil, err
+	}
+	if t := identity.Thing; t != nil && t.Name == thing {
+		associated = t
+	}
+	return set, associated, nil
 }

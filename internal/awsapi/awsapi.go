@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/berth-iot/berth/internal/plainjson"
+	"github.com/berth-iot/berth/policy"
 )
 
 // Services, by the endpoint prefix of their service models.
@@ -54,12 +55,32 @@ const (
 	RoleReadOnly = "read-only"
 )
 
-// Caller is who sent a request: the holder of an access key, or a device with its certificate.
+// Caller is who sent a request: the holder of an access key, a device with its certificate, or a
+// principal that brings its policies along.
 type Caller struct {
 	AccessKeyID   string
 	Role          string // with AccessKeyID: RoleAdmin or RoleReadOnly
 	Service       string // from the credential scope: iot, iotdata, iotdevicegateway, iot-jobs-data, execute-api
 	CertificateID string // of a client certificate, without a signature
+
+	// Principal is who has temporary credentials, by their access key identifier, or whom a custom
+	// authorizer let in; Access is what it may do. The fields above but Service are then empty.
+	Principal string
+	Access    *policy.Set
+}
+
+// Device reports whether the caller is a device that did not sign its request.
+func (c *Caller) Device() bool { return c.AccessKeyID == "" && c.Service == "" }
+
+// Name is what logs and messages call the caller.
+func (c *Caller) Name() string {
+	switch {
+	case c.AccessKeyID != "":
+		return c.AccessKeyID
+	case c.CertificateID != "":
+		return c.CertificateID
+	}
+	return c.Principal
 }
 
 // Config is what a Handler must be told.
@@ -123,7 +144,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	level, attrs := slog.LevelDebug, []slog.Attr{
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", status),
 		slog.Duration("took", took), slog.String("request_id", id), slog.String("remote", r.RemoteAddr),
-		slog.String("access_key_id", caller.AccessKeyID), slog.String("certificate_id", caller.CertificateID),
+		slog.String("principal", caller.Name()),
 	}
 	if op != nil {
 		attrs = append(attrs, slog.String("operation", op.Name))
@@ -177,16 +198,19 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, id string) (*Operati
 	return op, caller, answer, err
 }
 
-// authorize holds the read-only role to reading, and devices to the data planes.
+// authorize holds the read-only role to reading, and whoever has policies to the data planes.
 func authorize(op *Operation, caller Caller) error {
 	switch {
 	case caller.AccessKeyID != "" && (caller.Role == RoleAdmin || op.ReadOnly):
 		return nil
-	case caller.AccessKeyID == "" && caller.CertificateID != "" && op.Service != IoT:
+	case caller.AccessKeyID == "" && (caller.CertificateID != "" || caller.Access != nil) && op.Service != IoT:
 		return nil
 	}
 	who := "access key " + caller.AccessKeyID
-	if caller.AccessKeyID == "" {
+	switch {
+	case caller.Access != nil:
+		who = "principal " + caller.Principal
+	case caller.AccessKeyID == "":
 		who = "certificate " + caller.CertificateID
 	}
 	return &Error{Type: "AccessDeniedException", Status: http.StatusForbidden,

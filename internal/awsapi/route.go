@@ -130,7 +130,7 @@ func choose(ends []*endpoint, caller Caller) *endpoint {
 	want := IoT
 	switch {
 	case caller.Service == "iot-jobs-data", caller.Service == "iotdata", caller.Service == "iotdevicegateway",
-		caller.AccessKeyID == "" && caller.CertificateID != "":
+		caller.Device() && caller.Name() != "":
 		want = IoTJobsData
 	}
 	for _, end := range ends {

@@ -12,12 +12,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/domain"
 	"github.com/berth-iot/berth/internal/session"
 )
 
@@ -46,11 +46,21 @@ type Newcomers interface {
 	Admit(ctx context.Context, cert *x509.Certificate) error
 }
 
+// CustomAuth decides over clients by what they say of themselves rather than by a certificate.
+type CustomAuth interface {
+	// Possible reports whether it could decide over any client at all. It is quick.
+	Possible() bool
+	// Authenticator returns what decides over a client that came to a server name.
+	Authenticator(serverName string) session.Authenticator
+}
+
 // Broker turns network connections into MQTT clients and HTTP requests.
 type Broker struct {
 	Sessions     *session.Sessions
 	Certificates Certificates
 	Newcomers    Newcomers // nil for none
+	CustomAuth   CustomAuth
+	Domains      *domain.Domains
 	// ServerCertificate returns the certificate for a client.
 	ServerCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	Denials           *denial.Log
@@ -142,59 +152,6 @@ func (b *Broker) warn(msg string, args ...any) {
 	}
 }
 
-func (b *Broker) tlsConfig(ctx context.Context, http bool) *tls.Config {
-	base := &tls.Config{
-		MinVersion:                  tls.VersionTLS12,
-		GetCertificate:              b.ServerCertificate,
-		NextProtos:                  protocols,
-		DynamicRecordSizingDisabled: true,
-		// Certificates are verified by their fingerprint against the registry, not by a chain.
-		ClientAuth: tls.RequestClientCert,
-		VerifyConnection: func(cs tls.ConnectionState) error {
-			if len(cs.PeerCertificates) == 0 {
-				return nil
-			}
-			err := b.Certificates.Check(ctx, cs.PeerCertificates[0], cs.ServerName)
-			var bad *CertificateError
-			if b.Newcomers != nil && errors.As(err, &bad) && bad.Newcomer {
-				b.newcomers.Store(cs.PeerCertificates[0], struct{}{})
-				return nil
-			}
-			return err
-		},
-		CipherSuites: cipherSuites(),
-	}
-	mqtt := base.Clone()
-	mqtt.ClientAuth = tls.RequireAnyClientCert
-	base.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-		if speaksMQTT(firstKnown(h.SupportedProtos), http) {
-			return mqtt, nil
-		}
-		return nil, nil
-	}
-	return base
-}
-
-// firstKnown is the protocol that the handshake will agree on.
-func firstKnown(offered []string) string {
-	for _, p := range protocols {
-		if slices.Contains(offered, p) {
-			return p
-		}
-	}
-	return ""
-}
-
-func speaksMQTT(alpn string, http bool) bool {
-	switch alpn {
-	case alpnMQTT, alpnCustomAuth:
-		return true
-	case "":
-		return !http
-	}
-	return false
-}
-
 // cipherSuites are those of AWS IoT for TLS 1.2 that Go knows; TLS 1.3 has its own.
 func cipherSuites() []uint16 {
 	return []uint16{
@@ -228,7 +185,8 @@ func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, htt
 		c.Close()
 		return
 	}
-	if !speaksMQTT(cs.NegotiatedProtocol, http) {
+	d := b.Domains.Lookup(cs.ServerName)
+	if !speaksMQTT(cs.NegotiatedProtocol, http, d) {
 		b.http.hand(t)
 		return
 	}
@@ -239,12 +197,22 @@ func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, htt
 	} else {
 		transport = newBlocking(t, remoteAddr(c))
 	}
-	cert := cs.PeerCertificates[0]
-	b.Sessions.Accept(ctx, transport, session.Admission{
-		Principal:   session.Principal{Kind: session.Certificate, ID: CertificateID(cert)},
-		Certificate: cert,
-		ServerName:  cs.ServerName,
-	})
+	b.Sessions.Accept(ctx, transport, b.admission(&cs, d))
+}
+
+// admission is what TLS says about a client.
+func (b *Broker) admission(cs *tls.ConnectionState, d *domain.Configuration) session.Admission {
+	adm := session.Admission{ServerName: cs.ServerName}
+	if len(cs.PeerCertificates) > 0 && d.Authentication != domain.AuthCustom {
+		cert := cs.PeerCertificates[0]
+		adm.Principal = session.Principal{Kind: session.Certificate, ID: CertificateID(cert)}
+		adm.Certificate = cert
+		if d.Authentication != domain.AuthCustomX509 {
+			return adm
+		}
+	}
+	adm.Authenticator = b.CustomAuth.Authenticator(cs.ServerName)
+	return adm
 }
 
 // admit offers a certificate to Newcomers. Whoever slips by is refused at CONNECT or by the HTTP
@@ -319,7 +287,7 @@ func explainHandshake(err error) string {
 	}
 	switch err.Error() {
 	case "tls: client didn't provide a certificate":
-		return "the client sent no certificate: MQTT over TLS needs a client certificate and its private key"
+		return "the client sent no certificate: MQTT over TLS needs a client certificate and its private key, or an authorizer that decides over clients without"
 	case "tls: no cipher suite supported by both client and server":
 		return "no cipher suite in common: the server offers ECDHE with AES-GCM, AES-CBC or ChaCha20"
 	}

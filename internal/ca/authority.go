@@ -44,6 +44,9 @@ type Authority struct {
 	server atomic.Pointer[serverCertificate]
 	rsa    atomic.Pointer[serverCertificate] // nil until a client needs it
 	keys   chan deviceKey
+
+	rsaRoot *root // with rsa, guarded by mu
+	hosts   hosts
 }
 
 // Open opens the authority in dir, making the folder, root and server certificate on first use and
@@ -147,6 +150,7 @@ func (a *Authority) openRSA() error {
 	if err != nil {
 		return err
 	}
+	a.rsaRoot = root
 	a.rsa.Store(server)
 	return nil
 }

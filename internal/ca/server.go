@@ -87,9 +87,30 @@ func (a *Authority) serverFor(root *root, name string, newKey func() (crypto.Sig
 			return s, nil
 		}
 	}
-	key, err := newKey()
+	chain, keyText, end, err := a.makeServer(root, dns, ips, newKey)
 	if err != nil {
 		return nil, err
+	}
+	// A crash between the two leaves a pair that does not load, and is made anew.
+	if err := writeFile(keyFile, keyText, 0o600); err != nil {
+		return nil, err
+	}
+	if err := writeFile(certFile, chain, 0o644); err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(chain, keyText)
+	if err != nil {
+		return nil, err
+	}
+	a.opts.Log.Info("server certificate issued", "file", certFile, "dns_names", dns, "ip_addresses", ips, "not_after", end)
+	return &serverCertificate{pair, end.Add(-renewBefore)}, nil
+}
+
+// makeServer issues a server certificate: its chain and its key in PEM.
+func (a *Authority) makeServer(root *root, dns []string, ips []net.IP, newKey func() (crypto.Signer, error)) (chain, keyText []byte, end time.Time, err error) {
+	key, err := newKey()
+	if err != nil {
+		return nil, nil, end, err
 	}
 	now := a.opts.Now()
 	template := &x509.Certificate{
@@ -109,28 +130,15 @@ func (a *Authority) serverFor(root *root, name string, newKey func() (crypto.Sig
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, root.cert, key.Public(), root.key)
 	if err != nil {
-		return nil, err
+		return nil, nil, end, err
 	}
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, err
+		return nil, nil, end, err
 	}
-	chain := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+	chain = append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.cert.Raw})...)
-	keyText := pem.EncodeToMemory(&pem.Block{Type: plainKey, Bytes: pkcs8})
-	// A crash between the two leaves a pair that does not load, and is made anew.
-	if err := writeFile(keyFile, keyText, 0o600); err != nil {
-		return nil, err
-	}
-	if err := writeFile(certFile, chain, 0o644); err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(chain, keyText)
-	if err != nil {
-		return nil, err
-	}
-	a.opts.Log.Info("server certificate issued", "file", certFile, "dns_names", dns, "ip_addresses", ips, "not_after", template.NotAfter)
-	return &serverCertificate{pair, template.NotAfter.Add(-renewBefore)}, nil
+	return chain, pem.EncodeToMemory(&pem.Block{Type: plainKey, Bytes: pkcs8}), template.NotAfter, nil
 }
 
 func covers(leaf *x509.Certificate, dns []string, ips []net.IP) bool {

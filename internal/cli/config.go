@@ -35,7 +35,7 @@ func serverFlags(cfg *server.Config) (f *pflag.FlagSet, load func() error) {
 	f.DurationVar(&cfg.MaxKeepAlive, "max-keep-alive", cfg.MaxKeepAlive, "longest keep-alive, which also replaces 0; 0 for that of the semantics (aws: 20m)")
 	f.IntVar(&cfg.MaxPayload, "max-payload", cfg.MaxPayload, "largest payload in bytes; 0 for that of the semantics (aws: 131072)")
 	f.IntVar(&cfg.MaxSubs, "max-subscriptions", cfg.MaxSubs, "subscriptions of one session; 0 for that of the semantics (aws: 50)")
-	f.StringVar(&cfg.HookCommands, "hook-commands", cfg.HookCommands, "programs that provisioning templates may call as hooks (exec:PATH): absolute paths, separated by commas")
+	f.StringVar(&cfg.HookCommands, "hook-commands", cfg.HookCommands, "programs that provisioning templates and authorizers may call (exec:PATH): absolute paths, separated by commas")
 	f.StringVar(&cfg.LogFormat, "log-format", cfg.LogFormat, "text or json")
 	f.StringVar(&cfg.LogLevel, "log-level", cfg.LogLevel, "debug, info, warn or error")
 	file := f.String("config", "", "YAML file with the names of these flags as keys")

@@ -12,6 +12,7 @@ const (
 	Policy    = "policy"    // a policy said no, or none said yes
 	Handshake = "handshake" // TLS could not be agreed on
 	Protocol  = "protocol"  // the client broke the protocol or a limit
+	Identity  = "identity"  // a custom authorizer did not accept who the client says it is
 )
 
 // Record is one refusal.

@@ -12,16 +12,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/berth-iot/berth/internal/ca"
+	"github.com/berth-iot/berth/internal/hook"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
 )
-
-// Lambda calls AWS Lambda functions.
-type Lambda interface {
-	// Invoke calls a function, given by its ARN, with a JSON payload and returns its answer.
-	Invoke(ctx context.Context, function string, payload []byte) ([]byte, error)
-}
 
 // Config is what a Service works with.
 type Config struct {
@@ -32,11 +27,10 @@ type Config struct {
 	Log       *slog.Logger
 	Now       func() time.Time // default time.Now
 
-	// HookCommands are the programs, by absolute path, that templates may name as hooks.
-	HookCommands []string
-	Lambda       Lambda       // nil: hooks that are Lambda functions are refused
-	HTTP         *http.Client // for hooks; default one of its own
-	TaskFiles    string       // folder that bulk registration may read from; "" for none
+	// Hooks calls what templates and activation rules name as hooks.
+	Hooks     *hook.Caller
+	HTTP      *http.Client // for the input of bulk registrations; default one of its own
+	TaskFiles string       // folder that bulk registration may read from; "" for none
 }
 
 // Counts are what has happened since the start.
@@ -81,6 +75,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	if cfg.HTTP == nil {
 		cfg.HTTP = &http.Client{}
+	}
+	if cfg.Hooks == nil {
+		cfg.Hooks = &hook.Caller{}
 	}
 	if err := cfg.Store.Migrate(ctx, "provisioning", schema); err != nil {
 		return nil, err

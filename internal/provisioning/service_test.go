@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/ca"
+	"github.com/berth-iot/berth/internal/hook"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
@@ -218,7 +219,7 @@ func (f lambdaFunc) Invoke(ctx context.Context, function string, payload []byte)
 func TestLambdaHook(t *testing.T) {
 	t.Parallel()
 	const function = "arn:aws:lambda:us-east-1:000000000000:function:f"
-	for name, lambda := range map[string]Lambda{
+	for name, lambda := range map[string]hook.Lambda{
 		"none":  nil,
 		"fails": lambdaFunc(func(context.Context, string, []byte) ([]byte, error) { return nil, errors.New("no") }),
 		"allows": lambdaFunc(func(_ context.Context, arn string, in []byte) ([]byte, error) {
@@ -228,7 +229,7 @@ func TestLambdaHook(t *testing.T) {
 			return []byte(`{"allowProvisioning":true}`), nil
 		}),
 	} {
-		b := newBench(t, func(c *Config) { c.Lambda = lambda })
+		b := newBench(t, func(c *Config) { c.Hooks = &hook.Caller{Lambda: lambda} })
 		b.template(&Hook{TargetARN: function})
 		_, _, err := b.provisionWith(b.credentials().Token, "1")
 		if want := name == "allows"; (err == nil) != want || err != nil && !errors.Is(err, ErrDenied) {

@@ -32,7 +32,7 @@ type TemplateInfo struct {
 	Name, ARN, Type   string
 	Description, Role string
 	Enabled           bool
-	Hook              *Hook // or nil
+	Hook              *Hook          // or nil
 	Tags              []registry.Tag // of a new template
 	DefaultVersion    int64
 	Body              string // of the default version; left out of listings

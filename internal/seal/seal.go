@@ -5,7 +5,9 @@ package seal
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -19,7 +21,10 @@ import (
 var ErrSealed = errors.New("secrets.key does not open the secret")
 
 // Box seals and opens. It may be used concurrently.
-type Box struct{ aead cipher.AEAD }
+type Box struct {
+	master []byte
+	aead   cipher.AEAD
+}
 
 // Open reads the key of a data folder: 32 bytes in hexadecimal. It makes one if there is none and
 // mayMake says that nothing depends on an old one.
@@ -33,7 +38,7 @@ func Open(dir string, mayMake bool) (*Box, error) {
 		return nil, err
 	}
 	aead, err := cipher.NewGCM(block)
-	return &Box{aead}, err
+	return &Box{key, aead}, err
 }
 
 func load(path string, mayMake bool) ([]byte, error) {
@@ -88,4 +93,9 @@ func (b *Box) Unseal(name string, sealed []byte) ([]byte, error) {
 		return nil, ErrSealed
 	}
 	return secret, nil
+}
+
+// Derive returns 32 bytes of key for a purpose (HKDF, RFC 5869), the same as long as secrets.key is.
+func (b *Box) Derive(purpose string) ([]byte, error) {
+	return hkdf.Key(sha256.New, b.master, nil, "berth "+purpose, sha256.Size)
 }

@@ -124,7 +124,7 @@ func (c *Config) FromEnvironment() {
 	c.CAPassphrase = os.Getenv("BERTH_CA_PASSPHRASE")
 }
 
-// hookCommands are the programs that provisioning templates may name as hooks.
+// hookCommands are the programs that provisioning templates and authorizers may name.
 func (c *Config) hookCommands() []string {
 	return strings.FieldsFunc(c.HookCommands, func(r rune) bool { return r == ',' })
 }

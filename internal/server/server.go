@@ -20,6 +20,7 @@ import (
 	"github.com/berth-iot/berth/internal/authority"
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
+	"github.com/berth-iot/berth/internal/awsapi/iotauthn"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 	"github.com/berth-iot/berth/internal/awsapi/iotota"
@@ -29,6 +30,7 @@ import (
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/eventconfig"
 	"github.com/berth-iot/berth/internal/files"
+	"github.com/berth-iot/berth/internal/hook"
 	"github.com/berth-iot/berth/internal/jobs"
 	"github.com/berth-iot/berth/internal/lifecycle"
 	"github.com/berth-iot/berth/internal/metrics"
@@ -36,11 +38,11 @@ import (
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/internal/seal"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/shadow"
 	"github.com/berth-iot/berth/internal/store"
 	"github.com/berth-iot/berth/internal/stream"
-	"github.com/berth-iot/berth/sigv4"
 )
 
 // Server is a running berth.
@@ -140,8 +142,9 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	routes.Own(s.shadows.Owner)
+	hooks := hook.New(cfg.hookCommands())
 	s.devices, err = provisioning.Open(ctx, provisioning.Config{Store: s.db, Registry: reg, Authority: certs, Router: routes, Log: log,
-		HookCommands: cfg.hookCommands(), TaskFiles: filepath.Join(cfg.Data, "files")})
+		Hooks: hooks, TaskFiles: filepath.Join(cfg.Data, "files")})
 	if err != nil {
 		return nil, err
 	}
@@ -181,32 +184,36 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		Address: objectAddress(cfg.Region)}); err != nil {
 		return nil, err
 	}
-	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, Newcomers: s.devices, ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
+	secrets, err := seal.Open(cfg.Data, false)
+	if err != nil {
+		return nil, err
+	}
+	others := &identities{db: s.db, secrets: secrets, registry: reg, certs: certs, hooks: hooks, sessions: s.sessions, denials: denials, log: log}
+	if err := others.open(ctx, &cfg); err != nil {
+		return nil, err
+	}
+	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, Newcomers: s.devices, CustomAuth: others.logins, Domains: others.domains,
+		ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
 
-	caller := &callers{registry: reg, keys: keys, broker: s.broker, verifier: sigv4.Verifier{
-		Region: cfg.Region,
-		Skew:   sigv4.DefaultSkew,
-		Secret: func(id string) (string, bool) {
-			k, ok := keys.Lookup(id)
-			return k.Secret, ok && k.Enabled
-		},
-	}}
+	caller := &callers{registry: reg, authority: auth, keys: keys, issuer: others.issuer, domains: others.domains, logins: others.logins, broker: s.broker}
+	caller.verify(cfg.Region)
 	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.db)
 	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: kinds, Region: cfg.Region, Sessions: s.sessions, Access: auth}
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}),
-		iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI),
+		iotauthn.Operations(others.api()), iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI),
 		iotota.Operations(iotota.Config{Streams: s.streams, Updates: s.updates}))
 	if err != nil {
 		return nil, err
 	}
-	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles,
+	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
 	mux := http.NewServeMux()
 	mux.Handle("/", api)
 	mux.HandleFunc("GET /mqtt", caller.webSocket)
+	mux.Handle("GET "+iotauthn.CredentialsPath, iotauthn.Credentials(others.credentials(caller, auth)))
 	mux.Handle("/berth/", own)
 	mux.Handle("GET "+files.Path, stored.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

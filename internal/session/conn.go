@@ -49,6 +49,7 @@ const (
 	ServerError        DisconnectReason = "SERVER_ERROR"
 	APIInitiated       DisconnectReason = "API_INITIATED_DISCONNECT"
 	WebSocketTTL       DisconnectReason = "WEBSOCKET_TTL_EXPIRATION"
+	CustomAuthTTL      DisconnectReason = "CUSTOMAUTH_TTL_EXPIRATION"
 	noDisconnectReason DisconnectReason = ""
 )
 
@@ -77,6 +78,7 @@ type Conn struct {
 	request   Request
 	origin    *router.Origin
 	sessionID string
+	custom    *custom // nil unless a custom authorizer decided
 	publisher *router.Publisher
 	input     Input
 

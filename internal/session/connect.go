@@ -26,10 +26,12 @@ const (
 	Certificate PrincipalKind = "certificate"
 	AccessKey   PrincipalKind = "access-key"
 	Anonymous   PrincipalKind = "anonymous"
+	Custom      PrincipalKind = "custom" // by a custom authorizer
+	Role        PrincipalKind = "role"   // by temporary credentials
 )
 
-// Principal is who connects: the identifier of a client certificate, an access key, or
-// "anonymous".
+// Principal is who connects: the identifier of a client certificate, an access key, what a custom
+// authorizer said, or "anonymous".
 type Principal struct {
 	Kind PrincipalKind
 	ID   string
@@ -47,6 +49,7 @@ type Request struct {
 	WillTopic         string
 	// Certificate is set during the connect only.
 	Certificate *x509.Certificate
+	Grant       *Grant // of a principal of kind Custom or Role
 	// ThingName is set by Access to the thing that the certificate is attached to exclusively.
 	ThingName string
 }
@@ -68,6 +71,11 @@ type Admission struct {
 	ServerName  string
 	// Until ends the connection, for signed WebSockets; zero for never.
 	Until time.Time
+	// Grant is that of temporary credentials.
+	Grant *Grant
+	// Authenticator, if set, finds out by the CONNECT packet who the client is; Principal is then
+	// empty, or the certificate that the client has besides.
+	Authenticator Authenticator
 }
 
 // Accept reads the CONNECT packet from a new connection, decides over it and serves it on a
@@ -81,13 +89,13 @@ func (a *Sessions) Accept(ctx context.Context, t Transport, adm Admission) {
 	if !timeout.Stop() && err == nil {
 		err = fmt.Errorf("no CONNECT within %v", a.limits.ConnectTimeout)
 	}
-	c.request = Request{Principal: adm.Principal, Certificate: adm.Certificate, ServerName: adm.ServerName, SourceIP: t.RemoteAddr().Addr().Unmap()}
+	c.request = Request{Principal: adm.Principal, Grant: adm.Grant, Certificate: adm.Certificate, ServerName: adm.ServerName, SourceIP: t.RemoteAddr().Addr().Unmap()}
 	if err != nil {
 		c.refuseUnread(err)
 		return
 	}
 	c.version = packet.Version
-	if ref := c.admit(ctx, packet); ref != nil {
+	if ref := c.admit(ctx, packet, adm.Authenticator); ref != nil {
 		a.count.connectsRefused.Add(1)
 		if ref.code == mqtt.NotAuthorized {
 			a.lifecycle.ConnectFailed(c.client())
@@ -100,6 +108,9 @@ func (a *Sessions) Accept(ctx context.Context, t Transport, adm Admission) {
 		time.AfterFunc(time.Until(adm.Until), func() {
 			c.end(ending{WebSocketTTL, mqtt.AdministrativeAction, "the signed WebSocket reached its longest duration"})
 		})
+	}
+	if c.custom != nil {
+		c.custom.start(c)
 	}
 	// A fresh goroutine has a small stack; this one's grew during the handshake.
 	go c.serve()
@@ -165,7 +176,7 @@ type refusal struct {
 
 // admit decides over a CONNECT packet and, if it may be, attaches the connection to its session
 // and answers.
-func (c *Conn) admit(ctx context.Context, p *mqtt.Connect) *refusal {
+func (c *Conn) admit(ctx context.Context, p *mqtt.Connect, authenticator Authenticator) *refusal {
 	a := c.all
 	limits := &a.limits
 	r := &c.request
@@ -216,6 +227,11 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect) *refusal {
 		}
 	}
 
+	if authenticator != nil {
+		if ref := c.authenticate(ctx, p, authenticator); ref != nil {
+			return ref
+		}
+	}
 	access, err := a.authority.Access(ctx, r)
 	if err != nil {
 		return no(mqtt.NotAuthorized, "%v", err)

@@ -226,14 +226,16 @@ func (c *Conn) holdBack() error {
 }
 
 // refused records that a client broke the protocol or a limit, and logs one line a second at most.
-func (a *Sessions) refused(r Request, reason string) {
+func (a *Sessions) refused(r Request, reason string) { a.refusedAs(denial.Protocol, r, reason) }
+
+func (a *Sessions) refusedAs(kind string, r Request, reason string) {
 	a.count.refused.Add(1)
 	second := a.clock.Load() / 1000
 	if last := a.warned.Load(); last != second && a.warned.CompareAndSwap(last, second) {
 		a.log.Warn("refused", "client_id", r.ClientID, "principal", r.Principal.ID, "source_ip", r.SourceIP, "reason", reason)
 	}
 	if a.denials.Admit() {
-		a.denials.Add(denial.Record{Kind: denial.Protocol, ClientID: r.ClientID, Principal: r.Principal.ID,
+		a.denials.Add(denial.Record{Kind: kind, ClientID: r.ClientID, Principal: r.Principal.ID,
 			SourceIP: r.SourceIP.String(), Reason: reason})
 	}
 }

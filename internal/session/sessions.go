@@ -229,6 +229,9 @@ func (a *Sessions) part(c *Conn) {
 	a.mu.Lock()
 	delete(a.conns, c)
 	a.mu.Unlock()
+	if c.custom != nil {
+		c.custom.stop()
+	}
 	a.parted.Done()
 	c.transport.Close() // may wait a moment for the client
 }
@@ -382,7 +385,8 @@ func (a *Sessions) publishWill(w *mqtt.Will, from *router.Origin) {
 }
 
 // Reauthorize decides again over the connections of the given certificates, or over all with nil:
-// their policies or the state of their certificates changed.
+// their policies or the state of their certificates changed. The identifier "" stands for those who
+// know a policy by name.
 func (a *Sessions) Reauthorize(ctx context.Context, certificateIDs []string) {
 	var wanted map[string]bool
 	if certificateIDs != nil {
@@ -394,23 +398,33 @@ func (a *Sessions) Reauthorize(ctx context.Context, certificateIDs []string) {
 	a.mu.Lock()
 	var conns []*Conn
 	for c := range a.conns {
-		if wanted == nil || wanted[c.request.Principal.ID] {
+		if wanted == nil || c.request.concerns(wanted) {
 			conns = append(conns, c)
 		}
 	}
 	a.mu.Unlock()
 	for _, c := range conns {
-		r := c.request
-		access, err := a.authority.Access(ctx, &r)
-		switch {
-		case err != nil:
-			a.refused(r, err.Error())
-			c.end(ending{AuthError, mqtt.NotAuthorized, err.Error()})
-		case !access.Allows(policy.Connect, policy.KindClient, r.ClientID):
-			c.end(ending{AuthError, mqtt.NotAuthorized, a.Denied(r, access, policy.Connect, policy.KindClient, r.ClientID)})
-		default:
-			c.setAccess(access)
-		}
+		c.reauthorize(ctx)
+	}
+}
+
+// reauthorize decides again over a connection.
+func (c *Conn) reauthorize(ctx context.Context) {
+	a, r := c.all, c.request
+	if c.custom != nil {
+		c.custom.deciding.Lock()
+		defer c.custom.deciding.Unlock()
+		r.Grant = c.custom.grant.Load()
+	}
+	access, err := a.authority.Access(ctx, &r)
+	switch {
+	case err != nil:
+		a.refused(r, err.Error())
+		c.end(ending{AuthError, mqtt.NotAuthorized, err.Error()})
+	case !access.Allows(policy.Connect, policy.KindClient, r.ClientID):
+		c.end(ending{AuthError, mqtt.NotAuthorized, a.Denied(r, access, policy.Connect, policy.KindClient, r.ClientID)})
+	default:
+		c.setAccess(access)
 	}
 }
 

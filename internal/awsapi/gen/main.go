@@ -7,6 +7,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
+	"github.com/berth-iot/berth/internal/awsapi/iotauthn"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 	"github.com/berth-iot/berth/internal/awsapi/iotota"
@@ -18,6 +19,7 @@ import (
 func page() []byte {
 	return awsapi.Compatibility(
 		iot.Operations(iot.Config{}),
+		iotauthn.Operations(iotauthn.Config{}),
 		iotdata.Operations(iotdata.Config{}),
 		iotjobs.ControlOperations(iotjobs.Config{}),
 		iotjobs.DataOperations(iotjobs.Config{}),

@@ -58,19 +58,23 @@ func source(req *awsapi.Request) netip.Addr {
 	return a.Addr().Unmap()
 }
 
-// allow asks the policies of a client certificate; access keys have been judged by their role.
+// allow asks the policies of a client certificate, or those that the caller brought; access keys
+// have been judged by their role.
 func (p *plane) allow(ctx context.Context, req *awsapi.Request, action policy.Action, kind policy.Kind, name string) error {
 	if req.Caller.AccessKeyID != "" {
 		return nil
 	}
-	set, err := p.Access.HTTPAccess(ctx, req.Caller.CertificateID, source(req))
-	if err != nil {
-		return &awsapi.Error{Type: "ForbiddenException", Status: 403, Message: err.Error()}
+	set := req.Caller.Access
+	if set == nil {
+		var err error
+		if set, err = p.Access.HTTPAccess(ctx, req.Caller.CertificateID, source(req)); err != nil {
+			return &awsapi.Error{Type: "ForbiddenException", Status: 403, Message: err.Error()}
+		}
 	}
 	if set.Allows(action, kind, name) {
 		return nil
 	}
-	reason := p.Sessions.Denied(session.Request{Principal: session.Principal{Kind: session.Certificate, ID: req.Caller.CertificateID}, SourceIP: source(req)}, set, action, kind, name)
+	reason := p.Sessions.Denied(session.Request{Principal: session.Principal{ID: req.Caller.Name()}, SourceIP: source(req)}, set, action, kind, name)
 	return &awsapi.Error{Type: "ForbiddenException", Status: 403, Message: reason}
 }
 
@@ -100,12 +104,8 @@ func (p *plane) publish(ctx context.Context, req *awsapi.Request) (any, error) {
 			return nil, err
 		}
 	}
-	principal := req.Caller.AccessKeyID
-	if principal == "" {
-		principal = req.Caller.CertificateID
-	}
 	pub.Topic, pub.Payload = name, req.Body
-	pub.Origin = &router.Origin{Principal: principal, Protocol: "http", SourceIP: source(req).String()}
+	pub.Origin = &router.Origin{Principal: req.Caller.Name(), Protocol: "http", SourceIP: source(req).String()}
 	done := make(chan error, 1)
 	p.Router.Publish(pub, func(err error) { done <- err })
 	select {

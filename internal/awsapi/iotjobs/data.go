@@ -10,7 +10,8 @@ import (
 	"github.com/berth-iot/berth/policy"
 )
 
-// allow asks the policies of a client certificate; access keys have been judged by their role.
+// allow asks the policies of a client certificate, or those that the caller brought; access keys
+// have been judged by their role.
 func (p *plane) allow(ctx context.Context, req *awsapi.Request, action policy.Action) (thing string, err error) {
 	thing = req.Path("thingName")
 	if req.Caller.AccessKeyID != "" {
@@ -18,14 +19,16 @@ func (p *plane) allow(ctx context.Context, req *awsapi.Request, action policy.Ac
 	}
 	addr, _ := netip.ParseAddrPort(req.HTTP.RemoteAddr)
 	source := addr.Addr().Unmap()
-	set, err := p.Access.HTTPAccess(ctx, req.Caller.CertificateID, source)
-	if err != nil {
-		return thing, &awsapi.Error{Type: "ForbiddenException", Status: 403, Message: err.Error()}
+	set := req.Caller.Access
+	if set == nil {
+		if set, err = p.Access.HTTPAccess(ctx, req.Caller.CertificateID, source); err != nil {
+			return thing, &awsapi.Error{Type: "ForbiddenException", Status: 403, Message: err.Error()}
+		}
 	}
 	if set.Allows(action, policy.KindThing, thing) {
 		return thing, nil
 	}
-	reason := p.Sessions.Denied(session.Request{Principal: session.Principal{Kind: session.Certificate, ID: req.Caller.CertificateID}, SourceIP: source},
+	reason := p.Sessions.Denied(session.Request{Principal: session.Principal{ID: req.Caller.Name()}, SourceIP: source},
 		set, action, policy.KindThing, thing)
 	return thing, &awsapi.Error{Type: "ForbiddenException", Status: 403, Message: reason}
 }
