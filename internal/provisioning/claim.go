@@ -271,13 +271,32 @@ func (s *Service) Sweep(ctx context.Context) error {
 				}
 			}
 			n = len(all)
-			_, err = tx.Exec(`DELETE FROM provisioning_claim WHERE expires <= ?`, now)
-			return err
+			return nil
 		})
-		if err != nil || n < maxSwept {
+		if err != nil {
 			return err
 		}
+		if n < maxSwept {
+			break
+		}
 	}
+	if err := s.sweepTasks(ctx); err != nil {
+		return err
+	}
+	var expired []string
+	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		expired = nil
+		return tx.Query(`DELETE FROM provisioning_claim WHERE expires <= ? RETURNING certificate`, []any{s.cfg.Now().UnixMilli()}, func(row store.Row) error {
+			var id string
+			err := row.Scan(&id)
+			expired = append(expired, id)
+			return err
+		})
+	})
+	if err == nil && len(expired) > 0 && s.cfg.Expired != nil {
+		s.cfg.Expired(expired) // connections made with them end
+	}
+	return err
 }
 
 var errThrottled = errors.New("too many requests are waiting")

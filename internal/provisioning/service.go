@@ -31,6 +31,8 @@ type Config struct {
 	Hooks     *hook.Caller
 	HTTP      *http.Client // for the input of bulk registrations; default one of its own
 	TaskFiles string       // folder that bulk registration may read from; "" for none
+	// Expired, if not nil, is told of temporary claim certificates whose time is over.
+	Expired func(certificateIDs []string)
 }
 
 // Counts are what has happened since the start.
@@ -50,8 +52,8 @@ type Service struct {
 	task   chan struct{} // wakes the task runner
 
 	mu      sync.Mutex
-	ready   sync.Cond
 	waiting []*request
+	working int // workers
 	closed  bool
 	workers sync.WaitGroup
 	run     context.Context // ends with Close
@@ -60,9 +62,9 @@ type Service struct {
 	accepted, rejected, dropped, justInTime atomic.Uint64
 }
 
-// workers is the number of requests that are worked on at once. Most of the time of one is spent
-// waiting, for the disk or for a hook.
-const workers = 16
+// maxWorkers is the number of requests that are worked on at once. Most of the time of one is spent
+// waiting, for the disk or for a hook, which may take seconds.
+const maxWorkers = 256
 
 // Open prepares the tables and starts the service. It takes no message yet: hand Owner to the
 // router for that.
@@ -85,11 +87,10 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	cfg.Registry.Taggable("provisioningtemplate", `SELECT count(*) FROM provisioning_template WHERE name = ?`)
 	s := &Service{cfg: cfg, boot: uuid.NewString(), origin: &router.Origin{Protocol: "service"},
 		keys: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), task: make(chan struct{}, 1)}
-	s.ready.L = &s.mu
 	s.rates.now = cfg.Now
 	s.run, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-	for range workers {
-		s.workers.Go(s.work)
+	if err := s.dropOrphans(ctx); err != nil {
+		return nil, err
 	}
 	s.workers.Go(s.runTasks)
 	return s, nil
@@ -99,7 +100,6 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 func (s *Service) Close() {
 	s.mu.Lock()
 	s.closed = true
-	s.ready.Broadcast()
 	s.mu.Unlock()
 	s.stop()
 	s.workers.Wait()

@@ -154,6 +154,31 @@ func TestAnswerLostInACrash(t *testing.T) {
 	}
 }
 
+// TestClaimLife: when a temporary claim certificate expires, whoever is connected with it is told of.
+func TestClaimLife(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	var expired []string
+	b := newBench(t, func(c *Config) { c.Expired = func(ids []string) { expired = append(expired, ids...) } })
+	b.template(nil)
+	c, err := b.CreateClaim(ctx, "fleet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"", c.CertificateID, c.CertificateID} {
+		if err := b.Sweep(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(expired, " "); got != want {
+			t.Errorf("expired %q, want %q", got, want)
+		}
+		b.clock.Add(int64(claimLife))
+	}
+	if _, _, ok, err := b.Claim(ctx, c.CertificateID); ok || err != nil {
+		t.Errorf("still a claim: %v", err)
+	}
+}
+
 // TestTokenLife: a token is good for an hour, and its certificate goes with it unless it was used.
 func TestTokenLife(t *testing.T) {
 	t.Parallel()

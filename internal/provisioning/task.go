@@ -63,6 +63,48 @@ const (
 	lineFailed
 )
 
+// tasksKept is how long a task that has ended, and its report, can be asked for.
+const tasksKept = 30 * 24 * time.Hour
+
+func (s *Service) sweepTasks(ctx context.Context) error {
+	before := s.cfg.Now().Add(-tasksKept).UnixMilli()
+	var ended []string
+	err := s.cfg.Store.Query(ctx, `SELECT id FROM registration_task WHERE status <> ? AND modified < ?`, []any{TaskInProgress, before}, func(row store.Row) error {
+		var id string
+		err := row.Scan(&id)
+		ended = append(ended, id)
+		return err
+	})
+	if err != nil || len(ended) == 0 {
+		return err
+	}
+	for _, id := range ended {
+		err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+			_, err := tx.Exec(`DELETE FROM registration_task WHERE id = ?`, id)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.dropOrphans(ctx)
+}
+
+// dropOrphans deletes lines whose task is gone, or never came because the server stopped first.
+func (s *Service) dropOrphans(ctx context.Context) error {
+	for {
+		var n int64
+		err := s.cfg.Store.Write(ctx, func(tx *store.Tx) (err error) {
+			n, err = tx.Exec(`DELETE FROM registration_line WHERE (task, line) IN
+				(SELECT task, line FROM registration_line WHERE task NOT IN (SELECT id FROM registration_task) LIMIT ?)`, linesPerTx)
+			return err
+		})
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
 // StartTask reads the input, keeps it and returns the identifier of the task that registers a thing
 // for every line. ErrTaskExists while another one runs.
 func (s *Service) StartTask(ctx context.Context, in NewTask) (string, error) {

@@ -104,17 +104,18 @@ func (s *Service) submit(r *request) {
 		r.refused, r.payload = true, nil
 	}
 	s.waiting = append(s.waiting, r)
-	s.ready.Signal()
+	if s.working < maxWorkers {
+		s.working++
+		s.workers.Go(s.work)
+	}
 }
 
-// work answers requests until the service closes and none is left.
+// work answers requests until none is left.
 func (s *Service) work() {
 	for {
 		s.mu.Lock()
-		for len(s.waiting) == 0 && !s.closed {
-			s.ready.Wait()
-		}
 		if len(s.waiting) == 0 {
+			s.working--
 			s.mu.Unlock()
 			return
 		}
