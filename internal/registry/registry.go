@@ -46,6 +46,7 @@ type Registry struct {
 
 	observing sync.RWMutex
 	observers []Observer
+	taggables map[string]string // queries by kind of resource
 }
 
 // Open brings the registry's tables up to date and returns the registry.

@@ -34,7 +34,12 @@ func (r *Registry) taggable(rd reader, arn string) (string, error) {
 	case "cacert":
 		query = `SELECT count(*) FROM ca_certificate WHERE id = ?`
 	default:
-		return "", refuse(ErrInvalid, "resource type %s cannot be tagged", kind)
+		r.observing.RLock()
+		query = r.taggables[kind]
+		r.observing.RUnlock()
+		if query == "" {
+			return "", refuse(ErrInvalid, "resource type %s cannot be tagged", kind)
+		}
 	}
 	there, err := has(rd, query, name)
 	if err != nil {
@@ -45,6 +50,26 @@ func (r *Registry) taggable(rd reader, arn string) (string, error) {
 	}
 	return resource, nil
 }
+
+// AllowTags lets resources of another package carry tags: those whose ARN has this kind, such as
+// "fleetmetric". The query counts the resources of a name. Their tags are set with SetTagsTx and
+// dropped with DropTagsTx in the transactions that make and delete them.
+func (r *Registry) AllowTags(kind, query string) {
+	r.observing.Lock()
+	defer r.observing.Unlock()
+	if r.taggables == nil {
+		r.taggables = make(map[string]string)
+	}
+	r.taggables[kind] = query
+}
+
+// SetTagsTx adds tags to a resource such as "fleetmetric/NAME" inside the caller's transaction.
+func (r *Registry) SetTagsTx(tx *store.Tx, resource string, tags []Tag) error {
+	return setTags(tx, resource, tags)
+}
+
+// DropTagsTx removes all tags of a resource inside the caller's transaction.
+func (r *Registry) DropTagsTx(tx *store.Tx, resource string) error { return dropTags(tx, resource) }
 
 // setTags adds tags to a resource of the caller's transaction, replacing those of the same key.
 func setTags(tx *store.Tx, resource string, tags []Tag) error {

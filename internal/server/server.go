@@ -19,6 +19,7 @@ import (
 	"github.com/berth-iot/berth/internal/admin"
 	"github.com/berth-iot/berth/internal/authority"
 	"github.com/berth-iot/berth/internal/awsapi"
+	indexapi "github.com/berth-iot/berth/internal/awsapi/fleetindex"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
@@ -27,6 +28,7 @@ import (
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/eventconfig"
 	"github.com/berth-iot/berth/internal/files"
+	"github.com/berth-iot/berth/internal/fleetindex"
 	"github.com/berth-iot/berth/internal/jobs"
 	"github.com/berth-iot/berth/internal/lifecycle"
 	"github.com/berth-iot/berth/internal/metrics"
@@ -50,6 +52,7 @@ type Server struct {
 	shadows  *shadow.Service
 	jobs     *jobs.Service
 	devices  *provisioning.Service
+	index    *fleetindex.Service
 	sessions *session.Sessions
 	broker   *broker.Broker
 	https    *http.Server
@@ -142,6 +145,9 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	routes.Own(s.devices.Owner)
 	auth.SetNewcomers(s.devices)
 	events := lifecycle.New(routes, log)
+	if s.index, err = fleetindex.Open(ctx, fleetindex.Config{Store: s.db, Registry: reg, Shadows: s.shadows, Log: log}); err != nil {
+		return nil, err
+	}
 	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials, Lifecycle: events, Log: log})
 	if err != nil {
 		return nil, err
@@ -173,12 +179,12 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 			return k.Secret, ok && k.Enabled
 		},
 	}}
-	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.db)
+	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.index, s.db)
 	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: kinds, Region: cfg.Region, Sessions: s.sessions, Access: auth}
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}),
-		iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI))
+		iotjobs.ControlOperations(jobsAPI), indexapi.Operations(indexapi.Config{Index: s.index, Registry: reg}), iotjobs.DataOperations(jobsAPI))
 	if err != nil {
 		return nil, err
 	}
@@ -317,6 +323,9 @@ func (s *Server) Close() error {
 		}
 	}
 	s.cancel()
+	if s.index != nil {
+		s.index.Close()
+	}
 	if s.devices != nil {
 		s.devices.Close()
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/berth-iot/berth/internal/awsapi"
+	"github.com/berth-iot/berth/internal/awsapi/fleetindex"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
@@ -19,6 +20,7 @@ func page() []byte {
 		iot.Operations(iot.Config{}),
 		iotdata.Operations(iotdata.Config{}),
 		iotjobs.ControlOperations(iotjobs.Config{}),
+		fleetindex.Operations(fleetindex.Config{}),
 		iotjobs.DataOperations(iotjobs.Config{}),
 	)
 }
