@@ -11,7 +11,6 @@ import (
 
 // run is the indexing goroutine: it reads the fleet, then brings what changes into the index.
 func (s *Service) run(ctx context.Context) {
-	defer close(s.stopped)
 	s.writer.dictionary = s.things.dictionary
 	for ctx.Err() == nil {
 		err := s.load(ctx)
@@ -35,6 +34,7 @@ func (s *Service) run(ctx context.Context) {
 		}
 		s.apply(ctx, p)
 		s.feed.finish(round)
+		s.feed.rest()
 	}
 }
 
@@ -188,19 +188,30 @@ func (s *Service) apply(ctx context.Context, p *pending) {
 	})
 }
 
+// forget takes a thing out of the index. If it is connected, that is remembered for one of its name.
+func (s *Service) forget(name string) {
+	s.things.mu.Lock()
+	if r := s.things.rows[name]; r != nil && r.connection.connected {
+		s.strangers[name] = r.connection
+	}
+	s.things.remove(name)
+	s.things.mu.Unlock()
+	s.cfg.Store.Delete(connectionTable, [][]any{{name}}, nil)
+}
+
 // readThing brings a thing into the index as the registry has it now.
 func (s *Service) readThing(ctx context.Context, name string, touched map[*row]struct{}) error {
 	t := s.things
 	m, err := s.cfg.Registry.DescribeMember(ctx, name)
 	if errors.Is(err, registry.ErrNotFound) {
-		t.mu.Lock()
-		t.remove(name)
-		t.mu.Unlock()
-		s.cfg.Store.Delete(connectionTable, [][]any{{name}}, nil)
+		s.forget(name)
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if r := t.rows[name]; r != nil && r.thingID() != m.ID {
+		s.forget(name) // deleted, and made again
 	}
 	t.mu.Lock()
 	fresh := t.rows[name] == nil

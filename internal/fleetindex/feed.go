@@ -34,11 +34,33 @@ type feed struct {
 	round   uint64 // that next will be
 	indexed uint64
 	stopped bool
+	urgent  chan struct{} // somebody waits for the next round
 }
 
 func (f *feed) init() {
 	f.ready.L, f.done.L = &f.mu, &f.mu
-	f.next, f.round = newPending(), 1
+	f.next, f.round, f.urgent = newPending(), 1, make(chan struct{}, 1)
+}
+
+// pauseBetween is how long changes gather while nobody waits for them: a shadow that changes a
+// thousand times a second is indexed a hundred times.
+const pauseBetween = 10 * time.Millisecond
+
+// rest lets changes gather.
+func (f *feed) rest() {
+	t := time.NewTimer(pauseBetween)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-f.urgent:
+	}
+}
+
+func (f *feed) hurry() {
+	select {
+	case f.urgent <- struct{}{}:
+	default:
+	}
 }
 
 func (f *feed) add(note func(p *pending)) {
@@ -77,6 +99,7 @@ func (f *feed) finish(round uint64) {
 func (f *feed) stop() {
 	f.mu.Lock()
 	f.stopped = true
+	f.hurry()
 	f.ready.Broadcast()
 	f.done.Broadcast()
 	f.mu.Unlock()
@@ -99,6 +122,7 @@ func (s *Service) Sync(ctx context.Context) {
 		round--
 	}
 	for f.indexed < round && !f.stopped && ctx.Err() == nil {
+		f.hurry()
 		f.done.Wait()
 	}
 }

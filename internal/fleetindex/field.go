@@ -92,7 +92,26 @@ func (f fields) next() (v value, rest fields) {
 	return v, f[end:]
 }
 
+// from cuts off what stands before the first value of a field.
+func (f fields) from(field uint32) fields {
+	for i := 0; i < len(f); {
+		n, next := f.uvarint(i)
+		if n == field {
+			return f[i:]
+		}
+		if kind(f[next]&^hidden) == numberValue {
+			next += 8
+		}
+		length, end := f.uvarint(next + 1)
+		i = end + int(length)
+	}
+	return ""
+}
+
 func (f fields) uvarint(i int) (uint32, int) {
+	if c := f[i]; c < 0x80 {
+		return uint32(c), i + 1
+	}
 	var n uint32
 	for shift := 0; ; shift += 7 {
 		c := f[i]

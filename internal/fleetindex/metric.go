@@ -356,7 +356,6 @@ func (s *Service) Samples() []Sample {
 
 // metricLoop evaluates fleet metrics as they fall due.
 func (s *Service) metricLoop(ctx context.Context) {
-	defer close(s.ticking)
 	for ctx.Err() == nil {
 		wait := time.Minute
 		if !s.loaded.Load() {

@@ -107,9 +107,9 @@ func (p *plan) values(r *row, each func(v value) bool) {
 }
 
 func (p *plan) valuesIn(list fields, each func(v value) bool) bool {
-	for list != "" {
+	for list = list.from(p.field); list != ""; list = list.from(p.field) {
 		var v value
-		if v, list = list.next(); v.field == p.field && !each(v) {
+		if v, list = list.next(); !each(v) {
 			return false
 		}
 	}

@@ -114,11 +114,8 @@ func splitWords(s string) []string {
 
 // sameWord compares a word of a value with a folded word of a query.
 func sameWord(word, folded string) bool {
-	if !isASCII(word) {
-		return fold(word) == folded
-	}
-	if len(word) != len(folded) {
-		return false
+	if len(word) != len(folded) || !isASCII(word) {
+		return !isASCII(word) && fold(word) == folded
 	}
 	for i := range len(word) {
 		c := word[i]
@@ -132,6 +129,16 @@ func sameWord(word, folded string) bool {
 	return true
 }
 
+// isPlain tells whether a text is one word of ASCII characters.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return s != ""
+}
+
 func isASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
@@ -143,7 +150,7 @@ func isASCII(s string) bool {
 
 // containsWords tells whether words follow one another in a text.
 func containsWords(text string, words []string) bool {
-	if len(words) == 1 && !strings.ContainsFunc(text, isSpace) {
+	if len(words) == 1 && isPlain(text) {
 		return sameWord(text, words[0])
 	}
 	if len(words) == 0 {
@@ -172,7 +179,9 @@ func containsWords(text string, words []string) bool {
 
 // containsPattern tells whether a word of a text fits a pattern.
 func containsPattern(text string, pattern []rune) bool {
-	text = fold(text)
+	if text = fold(text); isPlain(text) {
+		return fits(text, pattern)
+	}
 	for {
 		word, rest := cutWord(text)
 		if word == "" {

@@ -39,6 +39,15 @@ type namedShadow struct {
 	fields fields
 }
 
+func (r *row) thingID() string {
+	list := r.parts[partRegistry].from(fieldThingID)
+	if list == "" {
+		return ""
+	}
+	v, _ := list.next()
+	return v.text
+}
+
 func (w *writer) thing(t *registry.Thing, groups []string) fields {
 	w.reset()
 	w.text(fieldThingName, t.Name)

@@ -54,9 +54,8 @@ type Service struct {
 	refused       atomic.Uint64
 
 	feed    feed
-	cancel  context.CancelFunc
-	stopped chan struct{}
-	ticking chan struct{}
+	cancel  context.CancelFunc // nil until Start
+	running sync.WaitGroup
 
 	// of the indexing goroutine
 	writer    writer
@@ -67,9 +66,8 @@ type Service struct {
 	metrics metrics
 }
 
-// Open prepares the tables and starts to read the fleet, which goes on after it returns; until it has
-// been read, searches are refused with ErrNotReady. The service observes the registry and the
-// shadows from now on.
+// Open prepares the tables. The service observes the registry and the shadows from now on, but does
+// nothing before Start.
 func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -80,8 +78,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := cfg.Store.Migrate(ctx, "fleetindex", schema); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, things: newTable(false), groups: newTable(true), stopped: make(chan struct{}), ticking: make(chan struct{}),
-		strangers: make(map[string]connection)}
+	s := &Service{cfg: cfg, things: newTable(false), groups: newTable(true), strangers: make(map[string]connection)}
 	s.feed.init()
 	c := &Configuration{Things: ThingConfiguration{Mode: Off, Connectivity: Off, Defender: Off, NamedShadows: Off}, Groups: GroupConfiguration{Mode: Off}}
 	var stored string
@@ -100,19 +97,26 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	cfg.Registry.AllowTags("fleetmetric", `SELECT count(*) FROM fleet_metric WHERE name = ?`)
 	cfg.Registry.Observe(s)
 	cfg.Shadows.Observe(s)
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s.cancel = cancel
-	go s.run(run)
-	go s.metricLoop(run)
 	return s, nil
+}
+
+// Start begins to read the fleet, which goes on after it returns; until it has been read, searches
+// are refused with ErrNotReady. Dynamic groups and fleet metrics follow from then on.
+func (s *Service) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.running.Go(func() { s.run(ctx) })
+	s.running.Go(func() { s.metricLoop(ctx) })
 }
 
 // Close writes down the connections that it was told of and stops. The store must still be open.
 func (s *Service) Close() {
+	if s.cancel == nil {
+		return
+	}
 	s.cancel()
 	s.feed.stop()
-	<-s.stopped
-	<-s.ticking
+	s.running.Wait()
 }
 
 // Refused is how often a thing could not be kept in a dynamic group because it was in too many.

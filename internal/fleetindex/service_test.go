@@ -59,6 +59,7 @@ func (b *bench) open() {
 	if b.Service, err = fleetindex.Open(ctx, fleetindex.Config{Store: b.db, Registry: b.reg, Shadows: b.shadows, Log: log}); err != nil {
 		b.t.Fatal(err)
 	}
+	b.Start()
 }
 
 func (b *bench) close() {

@@ -148,7 +148,8 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if s.index, err = fleetindex.Open(ctx, fleetindex.Config{Store: s.db, Registry: reg, Shadows: s.shadows, Log: log}); err != nil {
 		return nil, err
 	}
-	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials, Lifecycle: events, Log: log})
+	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials,
+		Lifecycle: session.Listeners{events, s.index.Lifecycle()}, Log: log})
 	if err != nil {
 		return nil, err
 	}
@@ -204,6 +205,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	base := "https://" + net.JoinHostPort(s.Ready.Endpoint, strconv.Itoa(s.Ready.HTTPSPort))
 	where.base.Store(&base)
 	go reg.EventLoop(run, events.Registry)
+	s.index.Start()
 	go s.shadows.SweepLoop(run)
 	go s.devices.SweepLoop(run)
 	go certs.RenewLoop(run)
