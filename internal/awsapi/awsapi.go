@@ -9,7 +9,6 @@ package awsapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/berth-iot/berth/internal/plainjson"
 )
 
 // Services, by the endpoint prefix of their service models.
@@ -213,7 +214,7 @@ func (a *API) write(w http.ResponseWriter, answer any) int {
 		body = v.Body
 	default:
 		var err error
-		if body, err = json.Marshal(v); err != nil {
+		if body, err = plainjson.Marshal(v); err != nil {
 			return a.writeError(w, fmt.Errorf("encode answer: %w", err))
 		}
 	}
@@ -228,7 +229,7 @@ func (a *API) write(w http.ResponseWriter, answer any) int {
 
 func (a *API) writeError(w http.ResponseWriter, err error) int {
 	e := ErrorOf(err)
-	body, _ := json.Marshal(struct {
+	body, _ := plainjson.Marshal(struct {
 		Message     string `json:"message"`
 		ResourceID  string `json:"resourceId,omitempty"`
 		ResourceARN string `json:"resourceArn,omitempty"`

@@ -30,6 +30,7 @@ type rawConn struct {
 	n      int
 	err    error
 	waited bool
+	try    bool // reads return errNothing rather than wait
 
 	// blocks makes Write block, as TLS handshakes and HTTP expect. It is set before anybody writes.
 	blocks bool
@@ -76,6 +77,10 @@ func (r *rawConn) tryRead(fd uintptr) bool {
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
+			if r.try {
+				r.err = errNothing
+				return true
+			}
 			if r.in != nil {
 				r.in.Idle()
 			}
@@ -90,6 +95,16 @@ func (r *rawConn) tryRead(fd uintptr) bool {
 		return true
 	}
 }
+
+// nothingError says that there is nothing to read yet. It is temporary, which crypto/tls takes to mean
+// that reading may go on later.
+type nothingError struct{}
+
+func (nothingError) Error() string   { return "nothing to read" }
+func (nothingError) Timeout() bool   { return true }
+func (nothingError) Temporary() bool { return true }
+
+var errNothing error = nothingError{}
 
 func (r *rawConn) wait() error {
 	r.waited = false

@@ -16,8 +16,9 @@ type secure struct {
 	one [1]byte
 }
 
-// Fill waits with a read of one byte, so that no buffer is held meanwhile; the rest of the record
-// is then at hand without waiting.
+// Fill waits with a read of one byte, so that no buffer is held meanwhile. The rest of the record is
+// then at hand without waiting; there is none when a client sends a record of one byte, as coreMQTT
+// does with the last byte of SUBSCRIBE.
 func (s *secure) Fill(in *session.Input, idle func()) error {
 	in.Idle()
 	s.raw.idle = idle
@@ -34,8 +35,13 @@ func (s *secure) Fill(in *session.Input, idle func()) error {
 	if len(p) == 1 {
 		return nil
 	}
+	s.raw.try = true
 	n, err = s.tls.Read(p[1:])
+	s.raw.try = false
 	in.Filled(n)
+	if err == errNothing {
+		return nil
+	}
 	return err
 }
 

@@ -3,7 +3,6 @@ package fleetindex
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
 	"regexp"
 	"slices"
@@ -265,7 +264,10 @@ func (s *Service) writeMetric(ctx context.Context, m *metricState, tags []regist
 		_, err := tx.Exec(`INSERT INTO fleet_metric (name, definition, version, created, modified) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, version = excluded.version, modified = excluded.modified`,
 			m.Name, string(b), m.Version, m.Created.UnixMilli(), m.Modified.UnixMilli())
-		return errors.Join(err, s.cfg.Registry.SetTagsTx(tx, "fleetmetric/"+m.Name, tags))
+		if err != nil || m.Version > 1 {
+			return err
+		}
+		return s.cfg.Registry.SetTags(tx, "fleetmetric/"+m.Name, tags)
 	})
 	if err != nil {
 		return err
@@ -296,8 +298,10 @@ func (s *Service) DeleteMetric(ctx context.Context, name string, expectedVersion
 		return err
 	}
 	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(`DELETE FROM fleet_metric WHERE name = ?`, name)
-		return errors.Join(err, s.cfg.Registry.DropTagsTx(tx, "fleetmetric/"+name))
+		if _, err := tx.Exec(`DELETE FROM fleet_metric WHERE name = ?`, name); err != nil {
+			return err
+		}
+		return s.cfg.Registry.DropTags(tx, "fleetmetric/"+name)
 	})
 	if err != nil {
 		return err

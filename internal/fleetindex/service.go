@@ -94,7 +94,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := s.loadMetrics(ctx); err != nil {
 		return nil, err
 	}
-	cfg.Registry.AllowTags("fleetmetric", `SELECT count(*) FROM fleet_metric WHERE name = ?`)
+	cfg.Registry.Taggable("fleetmetric", `SELECT count(*) FROM fleet_metric WHERE name = ?`)
 	cfg.Registry.Observe(s)
 	cfg.Shadows.Observe(s)
 	return s, nil

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"time"
+
+	"github.com/berth-iot/berth/internal/plainjson"
 )
 
 const thingsPrefix = "$aws/things/"
@@ -12,7 +14,7 @@ const thingsPrefix = "$aws/things/"
 // job document is a JSON object in them.
 
 func marshal(v any) []byte {
-	b, err := json.Marshal(v)
+	b, err := plainjson.Marshal(v)
 	if err != nil {
 		return []byte("{}")
 	}

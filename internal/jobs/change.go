@@ -271,7 +271,7 @@ func (c *change) remove(j *record) error {
 		}
 	}
 	c.jobEvent(j, "deleted", "DELETED")
-	return nil
+	return c.cfg.Registry.DropTags(c.tx, "job/"+j.id)
 }
 
 // drop deletes an execution.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	"github.com/berth-iot/berth/internal/registry"
 )
 
 // NewJob is what CreateJob needs: targets, and a document, its source or a template.
@@ -12,6 +14,7 @@ type NewJob struct {
 	ID, Selection string
 	Targets       []string // ARNs of things and thing groups
 	Document      string
+	Tags          []registry.Tag
 	Definition
 }
 
@@ -127,6 +130,9 @@ func (s *Service) CreateJob(ctx context.Context, in NewJob) (*Job, error) {
 			c.attend(j, start)
 		} else {
 			c.attend(j, c.at)
+		}
+		if err := c.cfg.Registry.SetTags(c.tx, "job/"+in.ID, in.Tags); err != nil {
+			return err
 		}
 		return j.insert(c.tx, document)
 	})

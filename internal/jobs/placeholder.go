@@ -1,9 +1,10 @@
 package jobs
 
 import (
-	"encoding/json"
 	"strings"
 	"time"
+
+	"github.com/berth-iot/berth/internal/plainjson"
 )
 
 const placeholderOpen = "${aws:iot:"
@@ -66,12 +67,9 @@ func substitute(document string, parameters map[string]string) string {
 
 // inString returns text as it stands inside a JSON string.
 func inString(s string) string {
-	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if e.Encode(s) != nil {
+	quoted, err := plainjson.Marshal(s)
+	if err != nil {
 		return ""
 	}
-	quoted := strings.TrimSuffix(b.String(), "\n")
-	return quoted[1 : len(quoted)-1]
+	return string(quoted[1 : len(quoted)-1])
 }

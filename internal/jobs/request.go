@@ -109,7 +109,7 @@ func (s *Service) Owner(name string) router.Handler {
 		}
 		r := &request{topic: name, thing: thing, job: job, op: op, qos: p.QoS, asker: p.NoLocal, origin: p.Origin}
 		if len(p.Payload) <= maxBody {
-			r.body = string(p.Payload)
+			r.body = strings.TrimRight(string(p.Payload), "\x00") // firmware in C sends the end of its string along
 		}
 		s.inbox.submit(r)
 	}

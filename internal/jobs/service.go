@@ -53,6 +53,8 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := cfg.Store.Migrate(ctx, "jobs", schema); err != nil {
 		return nil, err
 	}
+	cfg.Registry.Taggable("job", `SELECT count(*) FROM job WHERE job_id = ?`)
+	cfg.Registry.Taggable("jobtemplate", `SELECT count(*) FROM job_template WHERE template_id = ?`)
 	s := &Service{cfg: cfg, origin: &router.Origin{Protocol: "service"}}
 	if err := s.resume(ctx); err != nil {
 		return nil, err

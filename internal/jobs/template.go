@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/store"
 )
 
@@ -23,7 +24,7 @@ func (s *Service) TemplateARN(id string) string { return s.cfg.Registry.ARN("job
 
 // CreateJobTemplate makes a template of a definition and its document, or of an existing job.
 // ErrConflict for one of that name.
-func (s *Service) CreateJobTemplate(ctx context.Context, id string, d Definition, document, jobARN string) (*Template, error) {
+func (s *Service) CreateJobTemplate(ctx context.Context, id string, d Definition, document, jobARN string, tags []registry.Tag) (*Template, error) {
 	if err := checkID("jobTemplateId", id); err != nil {
 		return nil, err
 	}
@@ -68,7 +69,10 @@ func (s *Service) CreateJobTemplate(ctx context.Context, id string, d Definition
 		if err == nil && n == 0 {
 			err = &Error{Kind: ErrConflict, Message: "job template " + id + " already exists", ID: id, ARN: t.ARN}
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return c.cfg.Registry.SetTags(c.tx, "jobtemplate/"+id, tags)
 	})
 }
 
@@ -129,7 +133,10 @@ func (s *Service) DeleteJobTemplate(_ context.Context, id string) error {
 		if err == nil && n == 0 {
 			err = refuse(ErrNotFound, "job template %s cannot be found", id)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return c.cfg.Registry.DropTags(c.tx, "jobtemplate/"+id)
 	})
 }
 

@@ -4,12 +4,12 @@
 package lifecycle
 
 import (
-	"encoding/json"
 	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/berth-iot/berth/internal/plainjson"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/session"
 )
@@ -65,7 +65,7 @@ func (e *Events) publish(family, kind string, c session.Client, fill func(*event
 	ev := event{ClientID: c.ClientID, ThingName: c.ThingName, Timestamp: time.Now().UnixMilli(), EventType: kind,
 		SessionIdentifier: c.SessionID, PrincipalIdentifier: c.Principal}
 	fill(&ev)
-	payload, err := json.Marshal(ev)
+	payload, err := plainjson.Marshal(ev)
 	if err != nil {
 		e.log.Error("lifecycle event", "client_id", c.ClientID, "error", err)
 		return

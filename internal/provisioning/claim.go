@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/ca"
+	"github.com/berth-iot/berth/internal/plainjson"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
@@ -175,7 +176,7 @@ func (s *Service) provision(ctx context.Context, r *request, p *payload) (any, f
 		if done.Thing != nil {
 			out.ThingName = done.Thing.Name
 		}
-		answer, err := json.Marshal(out)
+		answer, err := plainjson.Marshal(out)
 		if err != nil {
 			return err
 		}

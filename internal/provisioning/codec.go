@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/berth-iot/berth/internal/plainjson"
 )
 
 // format is the form of payloads, in both directions: the last level of the topic.
@@ -62,6 +64,7 @@ func (f format) decode(b []byte) (p payload, err error) {
 		}
 		return p, nil
 	}
+	b = bytes.TrimRight(b, "\x00") // firmware in C sends the end of its string along
 	if trimmed := bytes.TrimSpace(b); len(trimmed) == 0 {
 		return p, nil
 	} else if trimmed[0] != '{' {
@@ -82,5 +85,5 @@ func (f format) encode(answer any) ([]byte, error) {
 	if f == formatCBOR {
 		return cbor.Marshal(answer)
 	}
-	return json.Marshal(answer)
+	return plainjson.Marshal(answer)
 }

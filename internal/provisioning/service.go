@@ -85,6 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := cfg.Store.Migrate(ctx, "provisioning", schema); err != nil {
 		return nil, err
 	}
+	cfg.Registry.Taggable("provisioningtemplate", `SELECT count(*) FROM provisioning_template WHERE name = ?`)
 	s := &Service{cfg: cfg, boot: uuid.NewString(), origin: &router.Origin{Protocol: "service"},
 		keys: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), task: make(chan struct{}, 1)}
 	s.ready.L = &s.mu

@@ -33,6 +33,7 @@ type TemplateInfo struct {
 	Description, Role string
 	Enabled           bool
 	Hook              *Hook // or nil
+	Tags              []registry.Tag // of a new template
 	DefaultVersion    int64
 	Body              string // of the default version; left out of listings
 	Created, Modified time.Time
@@ -164,8 +165,10 @@ func (s *Service) CreateTemplate(ctx context.Context, t TemplateInfo) (*Template
 			VALUES (?, ?, ?, ?, ?, ?, ?, 1, 1, ?, ?)`, t.Name, t.Type, t.Description, t.Role, number(t.Enabled), h.TargetARN, h.PayloadVersion, now.UnixMilli(), now.UnixMilli()); err != nil {
 			return err
 		}
-		_, err := tx.Exec(`INSERT INTO provisioning_template_version (template, version, body, created) VALUES (?, 1, ?, ?)`, t.Name, t.Body, now.UnixMilli())
-		return err
+		if _, err := tx.Exec(`INSERT INTO provisioning_template_version (template, version, body, created) VALUES (?, 1, ?, ?)`, t.Name, t.Body, now.UnixMilli()); err != nil {
+			return err
+		}
+		return s.cfg.Registry.SetTags(tx, "provisioningtemplate/"+t.Name, t.Tags)
 	})
 	if err != nil {
 		return nil, err
@@ -271,8 +274,10 @@ func (s *Service) DeleteTemplate(ctx context.Context, name string) error {
 		if _, err := tx.Exec(`DELETE FROM provisioning_template_version WHERE template = ?`, name); err != nil {
 			return err
 		}
-		_, err := tx.Exec(`DELETE FROM provisioning_template WHERE name = ?`, name)
-		return err
+		if _, err := tx.Exec(`DELETE FROM provisioning_template WHERE name = ?`, name); err != nil {
+			return err
+		}
+		return s.cfg.Registry.DropTags(tx, "provisioningtemplate/"+name)
 	})
 }
 

@@ -2,12 +2,12 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/berth-iot/berth/internal/plainjson"
 	"github.com/berth-iot/berth/internal/store"
 )
 
@@ -51,7 +51,7 @@ func (r *Registry) recordEvents(tx *store.Tx, feed []Change) error {
 		if err != nil {
 			return err
 		}
-		payload, err := json.Marshal(body)
+		payload, err := plainjson.Marshal(body)
 		if err != nil {
 			return err
 		}

@@ -44,9 +44,10 @@ type Registry struct {
 	events  atomic.Pointer[events]
 	cache   identityCache
 
+	taggables sync.Map // kind → query that counts the resource of a name
+
 	observing sync.RWMutex
 	observers []Observer
-	taggables map[string]string // queries by kind of resource
 }
 
 // Open brings the registry's tables up to date and returns the registry.
@@ -71,6 +72,15 @@ func Open(ctx context.Context, db *store.DB, cfg Config) (*Registry, error) {
 		prefix: "arn:aws:iot:" + cfg.Region + ":" + cfg.Account + ":",
 	}
 	r.cache.init()
+	for kind, query := range map[string]string{
+		"thingtype":    `SELECT count(*) FROM thing_type WHERE name = ?`,
+		"thinggroup":   `SELECT count(*) FROM thing_group WHERE name = ?`,
+		"billinggroup": `SELECT count(*) FROM billing_group WHERE name = ?`,
+		"policy":       `SELECT count(*) FROM policy WHERE name = ?`,
+		"cacert":       `SELECT count(*) FROM ca_certificate WHERE id = ?`,
+	} {
+		r.Taggable(kind, query)
+	}
 	return r, nil
 }
 

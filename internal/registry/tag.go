@@ -13,6 +13,22 @@ type Tag struct{ Key, Value string }
 // maxTags is the number of tags on one resource. AWS tagging limits.
 const maxTags = 50
 
+// Taggable says that resources of a kind, as their ARNs name it, carry tags: those for which a query
+// with the name, the rest of the ARN, counts one. Other packages keep the tags of their resources
+// here; SetTags and DropTags go into the transactions that make and delete them.
+func (r *Registry) Taggable(kind, query string) { r.taggables.Store(kind, query) }
+
+// SetTags gives a new resource, such as "job/J", its tags and no others. ErrInvalid, ErrLimit.
+func (r *Registry) SetTags(tx *store.Tx, resource string, tags []Tag) error {
+	if err := dropTags(tx, resource); err != nil {
+		return err
+	}
+	return setTags(tx, resource, tags)
+}
+
+// DropTags forgets the tags of a resource that is being deleted.
+func (r *Registry) DropTags(tx *store.Tx, resource string) error { return dropTags(tx, resource) }
+
 // taggable returns the resource part of the ARN of something that exists and may carry tags.
 // Things and device certificates may not, as in AWS.
 func (r *Registry) taggable(rd reader, arn string) (string, error) {
@@ -21,27 +37,11 @@ func (r *Registry) taggable(rd reader, arn string) (string, error) {
 	if !ok || !found || name == "" {
 		return "", refuse(ErrInvalid, "%s is not the ARN of a resource of this account and region", arn)
 	}
-	var query string
-	switch kind {
-	case "thingtype":
-		query = `SELECT count(*) FROM thing_type WHERE name = ?`
-	case "thinggroup":
-		query = `SELECT count(*) FROM thing_group WHERE name = ?`
-	case "billinggroup":
-		query = `SELECT count(*) FROM billing_group WHERE name = ?`
-	case "policy":
-		query = `SELECT count(*) FROM policy WHERE name = ?`
-	case "cacert":
-		query = `SELECT count(*) FROM ca_certificate WHERE id = ?`
-	default:
-		r.observing.RLock()
-		query = r.taggables[kind]
-		r.observing.RUnlock()
-		if query == "" {
-			return "", refuse(ErrInvalid, "resource type %s cannot be tagged", kind)
-		}
+	query, ok := r.taggables.Load(kind)
+	if !ok {
+		return "", refuse(ErrInvalid, "resource type %s cannot be tagged", kind)
 	}
-	there, err := has(rd, query, name)
+	there, err := has(rd, query.(string), name)
 	if err != nil {
 		return "", err
 	}
@@ -50,26 +50,6 @@ func (r *Registry) taggable(rd reader, arn string) (string, error) {
 	}
 	return resource, nil
 }
-
-// AllowTags lets resources of another package carry tags: those whose ARN has this kind, such as
-// "fleetmetric". The query counts the resources of a name. Their tags are set with SetTagsTx and
-// dropped with DropTagsTx in the transactions that make and delete them.
-func (r *Registry) AllowTags(kind, query string) {
-	r.observing.Lock()
-	defer r.observing.Unlock()
-	if r.taggables == nil {
-		r.taggables = make(map[string]string)
-	}
-	r.taggables[kind] = query
-}
-
-// SetTagsTx adds tags to a resource such as "fleetmetric/NAME" inside the caller's transaction.
-func (r *Registry) SetTagsTx(tx *store.Tx, resource string, tags []Tag) error {
-	return setTags(tx, resource, tags)
-}
-
-// DropTagsTx removes all tags of a resource inside the caller's transaction.
-func (r *Registry) DropTagsTx(tx *store.Tx, resource string) error { return dropTags(tx, resource) }
 
 // setTags adds tags to a resource of the caller's transaction, replacing those of the same key.
 func setTags(tx *store.Tx, resource string, tags []Tag) error {

@@ -27,7 +27,9 @@ func TestOwner(t *testing.T) {
 		if name != "$aws/things/T/shadow/update" {
 			return nil
 		}
-		return func(p *Publication) { heard = append(heard, fmt.Sprintf("%s after %d, will %t", p.Payload, len(s.got), p.Will)) }
+		return func(p *Publication) {
+			heard = append(heard, fmt.Sprintf("%s after %d, will %t", p.Payload, len(s.got), p.Will))
+		}
 	})
 	r.Own(func(name string) Handler {
 		return func(p *Publication) { heard = append(heard, "second "+p.Topic) }

@@ -34,6 +34,12 @@ func (f *fixture) indexing() {
 	f.api("POST", "/indexing/config", map[string]any{"thingIndexingConfiguration": map[string]any{
 		"thingIndexingMode": "REGISTRY_AND_SHADOW", "thingConnectivityIndexingMode": "STATUS",
 		"customFields": []any{map[string]string{"name": "shadow.reported.battery", "type": "Number"}}}}, nil)
+	f.indexed()
+}
+
+// indexed waits until the index is there.
+func (f *fixture) indexed() {
+	f.t.Helper()
 	eventually(f.t, "the index", func() bool {
 		var out struct{ IndexStatus string }
 		f.api("GET", "/indices/AWS_Things", nil, &out)
@@ -116,6 +122,7 @@ func TestFleetIndexFollowsDevices(t *testing.T) {
 	}
 
 	f.restart() // evaluates fleet metrics at once
+	f.indexed()
 	f.finds("shadow.reported.battery:90 AND connectivity.connected:false", "lamp")
 	eventually(t, "the fleet metric", func() bool {
 		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", f.Ready.HTTPPort))

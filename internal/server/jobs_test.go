@@ -3,6 +3,8 @@ package server_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -56,4 +58,31 @@ func TestJobAnswersAndPolicies(t *testing.T) {
 	c.quiet()
 	// Published over HTTPS there is nobody to answer.
 	f.api("POST", "/topics/$aws/things/deaf/jobs/get?qos=1", []byte(`{}`), nil)
+}
+
+// TestJobDocumentURL: a device that takes the address out of the job document as it stands, without
+// undoing escape sequences, can download the file.
+func TestJobDocumentURL(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	d := f.newDevice("lamp", allowAll)
+	f.api("PUT", "/berth/files/fw.bin", []byte("firmware"), nil)
+	c := f.connect(d, "lamp", mqtt.V311)
+	c.sub(1, "$aws/things/lamp/jobs/notify-next")
+	f.api("PUT", "/jobs/j", map[string]any{"targets": []string{arn + "thing/lamp"}, "document": `{"url":"${aws:iot:s3-presigned-url:berth://fw.bin}"}`,
+		"presignedUrlConfig": map[string]any{"roleArn": "arn:aws:iam::000000000000:role/r", "expiresInSec": 300}}, nil)
+	payload := string(c.next().Payload)
+	_, url, ok := strings.Cut(payload, `"url":"`)
+	url, _, _ = strings.Cut(url, `"`)
+	if !ok {
+		t.Fatal(payload)
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: f.tls(nil), DisableKeepAlives: true}}).Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "firmware" {
+		t.Errorf("%s: %d %s %v", url, resp.StatusCode, b, err)
+	}
 }

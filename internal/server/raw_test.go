@@ -1,9 +1,12 @@
 package server_test
 
 import (
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -27,6 +30,51 @@ func (f *fixture) raw() *raw {
 	f.t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(20 * time.Second))
 	return &raw{t: f.t, Conn: c}
+}
+
+// rawTLS is raw over TLS with a client certificate.
+func (f *fixture) rawTLS(d *device, version uint16) *raw {
+	f.t.Helper()
+	cfg := f.tls(d)
+	cfg.MaxVersion = version
+	c, err := tls.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(f.Ready.MQTTPort)), cfg)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	return &raw{t: f.t, Conn: c}
+}
+
+// TestRecordsOfOneByte sends packets cut into TLS records of every size up to seven bytes: each
+// packet is answered although nothing follows it.
+func TestRecordsOfOneByte(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	d := f.newDevice("", allowAll)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for size := 1; size <= 7; size++ {
+			r := f.rawTLS(d, version)
+			in := func(packet []byte) {
+				for record := range slices.Chunk(packet, size) {
+					r.send(record)
+				}
+			}
+			in(connectPacket(fmt.Sprintf("c%d", size), nil))
+			r.wantType(mqtt.CONNACK)
+			in((&mqtt.Subscribe{PacketID: 1, Subscriptions: []mqtt.Subscription{{Filter: "a/b", QoS: 1}}}).Append(nil, mqtt.V311))
+			r.wantType(mqtt.SUBACK)
+			packet, _ := mqtt.AppendPublish(nil, mqtt.V311, 1<<1, 7, "a/b", []byte("x"), nil)
+			in(packet)
+			for range 2 {
+				if h, _, err := r.packet(); err != nil || h.Type() != mqtt.PUBACK && h.Type() != mqtt.PUBLISH {
+					t.Fatalf("got %v %v", h.Type(), err)
+				}
+			}
+			in([]byte{byte(mqtt.PINGREQ) << 4, 0})
+			r.wantType(mqtt.PINGRESP)
+		}
+	}
 }
 
 func connectPacket(id string, change func(*mqtt.Connect)) []byte {

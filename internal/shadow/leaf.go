@@ -57,8 +57,8 @@ func (r *Reader) Leaves(d *Document, visit func(path []byte, kind LeafKind, text
 	return r.walkDelta(desired, reported, visit), nil
 }
 
-// text is the content of a JSON string with its quotation marks.
-func text(token string) string {
+// unquote returns the content of a JSON string with its quotation marks.
+func unquote(token string) string {
 	if !strings.Contains(token, `\`) {
 		return token[1 : len(token)-1]
 	}
@@ -76,7 +76,7 @@ func (r *Reader) walk(n int32, visit func([]byte, LeafKind, string)) {
 	case object:
 		for c := nd.first; c != 0; c = w.nodes[c].next {
 			length := len(r.path)
-			r.path = append(append(r.path, '.'), text(w.nodes[c].key)...)
+			r.path = append(append(r.path, '.'), unquote(w.nodes[c].key)...)
 			r.walk(c, visit)
 			r.path = r.path[:length]
 		}
@@ -93,7 +93,7 @@ func (r *Reader) walk(n int32, visit func([]byte, LeafKind, string)) {
 		visit(r.path, NumberLeaf, nd.text)
 	case scalar:
 		if nd.text[0] == '"' {
-			visit(r.path, StringLeaf, text(nd.text))
+			visit(r.path, StringLeaf, unquote(nd.text))
 		} else {
 			visit(r.path, BoolLeaf, nd.text)
 		}
@@ -107,7 +107,7 @@ func (r *Reader) walkDelta(desired, reported int32, visit func([]byte, LeafKind,
 	f := w.finder(reported, nd.count)
 	for c := nd.first; c != 0; c = w.nodes[c].next {
 		length := len(r.path)
-		r.path = append(append(r.path, '.'), text(w.nodes[c].key)...)
+		r.path = append(append(r.path, '.'), unquote(w.nodes[c].key)...)
 		other := f.find(w.nodes[c].key)
 		switch {
 		case other != 0 && w.nodes[c].kind == object && w.nodes[other].kind == object:

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -124,11 +125,15 @@ func (s *Service) Owner(name string) router.Handler {
 		}
 		r := &request{id: id, op: op, tooLarge: len(p.Payload) > MaxDocument}
 		if !r.tooLarge {
-			r.payload = string(p.Payload)
+			r.payload = text(p.Payload)
 		}
 		sh.submit(r)
 	}
 }
+
+// text is a payload without the zero bytes that end it: firmware in C sends the end of its string
+// along, and AWS takes it.
+func text(payload []byte) string { return strings.TrimRight(string(payload), "\x00") }
 
 // Get returns the document of a shadow as a get request answers it. Its errors, and those of Update
 // and Delete, are of type *Error.
@@ -141,7 +146,7 @@ func (s *Service) Get(ctx context.Context, id ID) ([]byte, error) {
 func (s *Service) Update(ctx context.Context, id ID, payload []byte) ([]byte, error) {
 	r := &request{id: id, op: set, tooLarge: len(payload) > MaxDocument}
 	if !r.tooLarge {
-		r.payload = string(payload)
+		r.payload = text(payload)
 	}
 	return s.call(ctx, r)
 }

@@ -142,6 +142,21 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// TestPayloadOfC: firmware in C sends the zero byte that ends its strings.
+func TestPayloadOfC(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, Config{})
+	l := b.listen("$aws/things/T/shadow/update/accepted", "$aws/things/T/shadow/get/accepted")
+	b.publish("$aws/things/T/shadow/update", "{\"state\":{\"desired\":{\"on\":1}},\"clientToken\":\"1\"}\x00")
+	if name, _ := l.next(t); name != "$aws/things/T/shadow/update/accepted" {
+		t.Error(name)
+	}
+	b.publish("$aws/things/T/shadow/get", "\x00")
+	if name, _ := l.next(t); name != "$aws/things/T/shadow/get/accepted" {
+		t.Error(name)
+	}
+}
+
 // TestWill: a will updates a shadow and does nothing else to it.
 func TestWill(t *testing.T) {
 	t.Parallel()

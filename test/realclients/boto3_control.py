@@ -1,76 +1,18 @@
 """boto3 against the control plane and the data plane, one test per group of operations.
 
-Reads the variables of `berth env`. The endpoint is passed by hand, for boto3 before 1.28 does not
-read it from them. Operations and parameters that this boto3 does not know are skipped by name.
+Operations and parameters that this boto3 does not know are skipped by name.
 """
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import unittest
 
 import boto3
 import botocore
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
-URL = os.environ["AWS_ENDPOINT_URL_IOT"]
-ACCOUNT = "123456789012"
-ARN = f"arn:aws:iot:{os.environ['AWS_REGION']}:{ACCOUNT}:"
-ALLOW = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]})
-
-
-def client(service, **more):
-    config = Config(retries={"total_max_attempts": 1}, **more.pop("config", {}))
-    return boto3.client(service, endpoint_url=URL, config=config, **more)
-
-
-iot = client("iot")
-data = client("iot-data")
-
-
-def openssl(*args, text=None):
-    return subprocess.run(["openssl", *args], input=text, check=True, capture_output=True, text=True).stdout
-
-
-class Case(unittest.TestCase):
-    def refused(self, exception, call, **kw):
-        """The call must be refused with this exception, status and all."""
-        with self.assertRaises(ClientError) as caught:
-            call(**kw)
-        answer = caught.exception.response
-        self.assertEqual(answer["Error"]["Code"], exception, answer)
-        status = {
-            "InvalidRequestException": 400, "MalformedPolicyException": 400, "CertificateValidationException": 400,
-            "RegistrationCodeValidationException": 400, "ResourceNotFoundException": 404, "CertificateStateException": 406,
-            "ResourceAlreadyExistsException": 409, "VersionConflictException": 409, "VersionsLimitExceededException": 409,
-            "DeleteConflictException": 409, "TransferConflictException": 409, "CertificateConflictException": 409,
-            "LimitExceededException": 410, "TransferAlreadyCompletedException": 410,
-        }.get(exception)
-        if status:
-            self.assertEqual(answer["ResponseMetadata"]["HTTPStatusCode"], status, answer)
-        self.assertTrue(answer["Error"]["Message"])
-        return answer
-
-    def knows(self, operation, parameter=None):
-        """Skips what this boto3's model does not have."""
-        model = iot.meta.service_model
-        if operation not in model.operation_names:
-            self.skipTest(f"boto3 {boto3.__version__} does not know {operation}")
-        if parameter and parameter not in model.operation_model(operation).input_shape.members:
-            self.skipTest(f"boto3 {boto3.__version__} does not know {parameter} of {operation}")
-
-    def pages(self, operation, key, size, token="nextToken", limit="maxResults", **kw):
-        """Walks all pages by hand and returns the pages."""
-        found = []
-        while True:
-            page = getattr(iot, operation)(**{limit: size}, **kw)
-            self.assertLessEqual(len(page[key]), size)
-            found.append(page[key])
-            if not page.get("nextToken" if token == "nextToken" else "nextMarker"):
-                return found
-            kw[token] = page["nextToken" if token == "nextToken" else "nextMarker"]
+from boto3_case import ACCOUNT, ALLOW, ARN, Case, client, data, iot, openssl
 
 
 class Things(Case):

@@ -29,6 +29,7 @@ func (p *plane) createProvisioningTemplate(ctx context.Context, req *awsapi.Requ
 		Role        string            `json:"provisioningRoleArn"`
 		Hook        *provisioningHook `json:"preProvisioningHook"`
 		Type        string            `json:"type"`
+		Tags        tags              `json:"tags"`
 	}
 	if err := req.Decode(&in); err != nil {
 		return nil, err
@@ -40,7 +41,7 @@ func (p *plane) createProvisioningTemplate(ctx context.Context, req *awsapi.Requ
 		return nil, awsapi.Missing("templateBody")
 	}
 	t, err := p.provisioning.CreateTemplate(ctx, provisioning.TemplateInfo{Name: *in.Name, Type: in.Type, Description: in.Description,
-		Role: in.Role, Enabled: in.Enabled, Hook: in.Hook.domain(), Body: *in.Body})
+		Role: in.Role, Enabled: in.Enabled, Hook: in.Hook.domain(), Body: *in.Body, Tags: in.Tags.domain()})
 	if err != nil {
 		return nil, err
 	}

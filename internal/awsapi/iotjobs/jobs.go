@@ -6,9 +6,8 @@ import (
 
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/jobs"
+	"github.com/berth-iot/berth/internal/registry"
 )
-
-type tag struct{ Key, Value string }
 
 // named is the answer of the operations that return a job's name.
 type named struct {
@@ -19,10 +18,10 @@ type named struct {
 
 func (p *plane) createJob(ctx context.Context, req *awsapi.Request) (any, error) {
 	var in struct {
-		Targets   []string `json:"targets"`
-		Document  string   `json:"document"`
-		Selection string   `json:"targetSelection"`
-		Tags      []tag    `json:"tags"`
+		Targets   []string       `json:"targets"`
+		Document  string         `json:"document"`
+		Selection string         `json:"targetSelection"`
+		Tags      []registry.Tag `json:"tags"`
 		jobs.Definition
 	}
 	if err := req.Decode(&in); err != nil {
@@ -31,7 +30,7 @@ func (p *plane) createJob(ctx context.Context, req *awsapi.Request) (any, error)
 	if in.Targets == nil {
 		return nil, awsapi.Missing("targets")
 	}
-	j, err := p.Jobs.CreateJob(ctx, jobs.NewJob{ID: req.Path("jobId"), Selection: in.Selection, Targets: in.Targets, Document: in.Document, Definition: in.Definition})
+	j, err := p.Jobs.CreateJob(ctx, jobs.NewJob{ID: req.Path("jobId"), Selection: in.Selection, Targets: in.Targets, Document: in.Document, Tags: in.Tags, Definition: in.Definition})
 	if err != nil {
 		return nil, err
 	}

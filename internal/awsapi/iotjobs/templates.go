@@ -5,13 +5,14 @@ import (
 
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/jobs"
+	"github.com/berth-iot/berth/internal/registry"
 )
 
 func (p *plane) createTemplate(ctx context.Context, req *awsapi.Request) (any, error) {
 	var in struct {
 		JobARN       string                   `json:"jobArn"`
 		Document     string                   `json:"document"`
-		Tags         []tag                    `json:"tags"`
+		Tags         []registry.Tag           `json:"tags"`
 		Maintenances []jobs.MaintenanceWindow `json:"maintenanceWindows"`
 		jobs.Definition
 	}
@@ -22,7 +23,7 @@ func (p *plane) createTemplate(ctx context.Context, req *awsapi.Request) (any, e
 	if len(in.Maintenances) > 0 {
 		in.Schedule = &jobs.Schedule{Maintenances: in.Maintenances}
 	}
-	t, err := p.Jobs.CreateJobTemplate(ctx, req.Path("jobTemplateId"), in.Definition, in.Document, in.JobARN)
+	t, err := p.Jobs.CreateJobTemplate(ctx, req.Path("jobTemplateId"), in.Definition, in.Document, in.JobARN, in.Tags)
 	if err != nil {
 		return nil, err
 	}

@@ -4,55 +4,16 @@
 // It checks as it goes and exits with 1 at the first surprise. After the messages it prints
 // "restart", and then expects the server to have come back and the connection with it.
 import assert from "node:assert/strict";
-import sdk from "aws-iot-device-sdk-v2";
+import { Inbox, five, settled, three } from "./connection.mjs";
 
-const { auth, io, iot, mqtt, mqtt5 } = sdk;
 const o = JSON.parse(process.argv[2]);
-const patience = 30_000;
-
-/** settled rejects a promise that takes too long. */
-function settled(what, promise) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not in time: ${what}`)), patience);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
-
-/** Inbox collects messages and lets one wait for the next. */
-class Inbox {
-  messages = [];
-  waiting = [];
-  put(m) {
-    const w = this.waiting.shift();
-    w ? w(m) : this.messages.push(m);
-  }
-  next(what) {
-    if (this.messages.length > 0) return this.messages.shift();
-    return settled(what, new Promise((resolve) => this.waiting.push(resolve)));
-  }
-}
-
 const text = (payload) => new TextDecoder().decode(payload);
 
 /** Five speaks MQTT 5. */
 class Five {
   inbox = new Inbox();
   constructor() {
-    let b;
-    if (o.cert) {
-      b = iot.AwsIotMqtt5ClientConfigBuilder.newDirectMqttBuilderWithMtlsFromPath(o.host, o.cert, o.key);
-    } else {
-      b = iot.AwsIotMqtt5ClientConfigBuilder.newWebsocketMqttBuilderWithSigv4Auth(o.host, {
-        region: o.region,
-        credentialsProvider: auth.AwsCredentialsProvider.newStatic(o.accessKeyId, o.secretAccessKey),
-      });
-    }
-    b.withCertificateAuthorityFromPath(undefined, o.ca);
-    b.withPort(o.port);
-    b.withConnectProperties({ clientId: o.clientId, keepAliveIntervalSeconds: 60 });
-    b.withMinReconnectDelayMs(100).withMaxReconnectDelayMs(500);
-    this.client = new mqtt5.Mqtt5Client(b.build());
+    this.client = five(o);
     this.client.on("messageReceived", ({ message: m }) =>
       this.inbox.put({ topic: m.topicName, payload: text(m.payload), qos: m.qos, user: m.userProperties, content: m.contentType }));
     this.client.on("error", (e) => console.error("error", e.toString()));
@@ -98,19 +59,7 @@ class Five {
 class Three {
   inbox = new Inbox();
   constructor() {
-    let b;
-    if (o.cert) {
-      b = iot.AwsIotMqttConnectionConfigBuilder.new_mtls_builder_from_path(o.cert, o.key);
-    } else {
-      b = iot.AwsIotMqttConnectionConfigBuilder.new_with_websockets({
-        region: o.region,
-        credentials_provider: auth.AwsCredentialsProvider.newStatic(o.accessKeyId, o.secretAccessKey),
-      });
-    }
-    b.with_certificate_authority_from_path(undefined, o.ca);
-    b.with_endpoint(o.host).with_port(o.port).with_client_id(o.clientId).with_clean_session(true);
-    b.with_keep_alive_seconds(60).with_reconnect_min_sec(1).with_reconnect_max_sec(1);
-    this.connection = new mqtt.MqttClient(new io.ClientBootstrap()).new_connection(b.build());
+    this.connection = three(o);
     this.connection.on("message", (topic, payload, dup, qos) => this.inbox.put({ topic, payload: text(payload), qos }));
     this.connection.on("error", (e) => console.error("error", e.toString()));
   }
