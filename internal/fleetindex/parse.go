@@ -295,9 +295,10 @@ func (p *parser) phrase() (string, error) {
 			p.pos++
 			return text.String(), nil
 		case '\\':
-			if p.pos++; !p.end() {
-				text.WriteByte(p.text[p.pos])
+			if p.pos++; p.end() {
+				return "", failAt(start, "the quotation mark is not closed")
 			}
+			text.WriteByte(p.text[p.pos])
 		default:
 			text.WriteByte(c)
 		}

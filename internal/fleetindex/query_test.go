@@ -133,7 +133,7 @@ func TestBadQueries(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]int{
 		``: 0, `   `: 3, `(a`: 0, `a)`: 1, `a AND`: 5, `OR a`: 0, `a OR`: 4, `NOT`: 3, `-`: 1, `()`: 1, `a:`: 2, `:a`: 0, `a:b:c`: 3,
-		`*a`: 0, `?a`: 0, `f:*a`: 2, `f*:a`: 0, `f:[1 TO`: 7, `f:[1 2]`: 5, `f:[1 TO 2`: 2, `f:[ TO 2]`: 4, `f:[a* TO b]`: 3, `f:"a`: 2,
+		`*a`: 0, `?a`: 0, `f:*a`: 2, `f*:a`: 0, `f:[1 TO`: 7, `f:[1 2]`: 5, `f:[1 TO 2`: 2, `f:[ TO 2]`: 4, `f:[a* TO b]`: 3, `f:"a`: 2, `f:"a\`: 2,
 		`a\`: 1, `a~`: 1, `"a"~2`: 3, `a^2`: 1, `<5`: 0, `f<`: 2, `f<*`: 1, `a b c d e f g h`: 14, `f:TO`: 2, "\xff": 0,
 		strings.Repeat("a", MaxQueryBytes+1): MaxQueryBytes,
 	} {
@@ -154,7 +154,7 @@ func TestBadQueries(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{`*`, `thingName:my*`, `attributes.a:[75 TO 80}`, `a:(b OR -c) NOT d<5`, `"a b" AND c\:d`, `x>=-1.5e3`, `shadow.reported.x:{"a" TO "b"]`,
-		`(((a)))`, `a ? *`, `NOT NOT -a`, `ä:ö*`, "a\\", `f:>=5`} {
+		`(((a)))`, `a ? *`, `NOT NOT -a`, `ä:ö*`, "a\\", `f:>=5`, `"\`, `f:["a\`} {
 		f.Add(s)
 	}
 	tab := example(f)
