@@ -212,6 +212,7 @@ func TestThings(t *testing.T) {
 		"PUT /things/lamp/principals":                  `{}`,
 		"DELETE /things/lamp":                          `{}`,
 		"DELETE /things/busy":                          "!InvalidRequestException",
+		"POST /indices/search":                         `{"things":[{"thingName":"lamp","thingGroupNames":["g"],"shadow":"{\"version\":7}","connectivity":{"connected":true,"timestamp":1700000000000}}]}`,
 		"DELETE /things/lamp/principals":               `{}`,
 		"GET /certificates/" + strings.Repeat("a", 64): `{"certificateDescription":{"certificateArn":"` + arn + `"}}`,
 	})
@@ -225,6 +226,8 @@ func TestThings(t *testing.T) {
 		{"thing describe lamp", "version 3"},
 		{"thing update lamp --attribute a=9 --remove-attribute b", "updated thing lamp"},
 		{"thing principals lamp", arn},
+		{"thing search lamp", "lamp true g"},
+		{"thing search lamp -o json --max 1", `"shadow": { "version": 7 }, "connectivity": { "connected": true, "timestamp": "2023-11-14T22:13:20Z" }`},
 		{"thing attach lamp " + strings.Repeat("A", 64), "attached " + arn + " to thing lamp"},
 		{"thing detach lamp " + arn, "detached"},
 		{"thing delete lamp --force", "deleted thing lamp"},

@@ -21,7 +21,7 @@ func thingCommand() *cobra.Command {
 		Example: "  berth thing create lamp --type bulb --attribute room=kitchen\n  berth thing list",
 	},
 		thingCreateCommand(t), thingListCommand(t), thingDescribeCommand(t), thingUpdateCommand(t),
-		thingDeleteCommand(t), thingAttachCommand(t), thingDetachCommand(t), thingPrincipalsCommand(t))
+		thingDeleteCommand(t), thingAttachCommand(t), thingDetachCommand(t), thingPrincipalsCommand(t), thingSearchCommand(t))
 	t.addFlags(cmd)
 	return cmd
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/broker"
+	"github.com/berth-iot/berth/internal/fleetindex"
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/session"
@@ -26,7 +27,7 @@ type Metrics struct {
 }
 
 // New registers the metrics of every part.
-func New(s *session.Sessions, b *broker.Broker, r *router.Router, shadows *shadow.Service, devices *provisioning.Service, db *store.DB) *Metrics {
+func New(s *session.Sessions, b *broker.Broker, r *router.Router, shadows *shadow.Service, devices *provisioning.Service, index *fleetindex.Service, db *store.DB) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.requests = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "berth_api_request_seconds", Help: "Time to answer a REST request.",
@@ -71,7 +72,25 @@ func New(s *session.Sessions, b *broker.Broker, r *router.Router, shadows *shado
 	counter("berth_store_operations_total", "Operations in committed transactions.", func() float64 { return float64(db.Stats().Operations) })
 	counter("berth_store_failures_total", "Transactions that could not be committed.", func() float64 { return float64(db.Stats().Failures) })
 	gauge("berth_store_queued_operations", "Operations waiting for a commit.", func() float64 { return float64(db.Stats().Queued) })
+	counter("berth_dynamic_groups_refused_total", "Times that a thing could not be kept in a dynamic thing group, being in too many groups.", func() float64 { return float64(index.Refused()) })
+	m.registry.MustRegister(&fleetMetrics{index, prometheus.NewDesc("berth_fleet_metric", "Last value of a fleet metric.", []string{"metric", "value", "unit"}, nil)})
 	return m
+}
+
+// fleetMetrics collects what the fleet metrics of the index gave last.
+type fleetMetrics struct {
+	index *fleetindex.Service
+	desc  *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (f *fleetMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- f.desc }
+
+// Collect implements prometheus.Collector.
+func (f *fleetMetrics) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range f.index.Samples() {
+		ch <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, s.Number, s.Metric, s.Value, s.Unit)
+	}
 }
 
 // Request counts an answered REST request.

@@ -93,6 +93,15 @@ func (r *Registry) attachPolicy(tx *store.Tx, ch *changes, policy, targetARN str
 	if len(names) >= limit {
 		return refuse(ErrLimit, "the maximum number of policies (%d) is already attached to %s", limit, targetARN)
 	}
+	if group, ok := strings.CutPrefix(target, groupPrefix); ok {
+		g, err := r.group(tx, group)
+		if err != nil {
+			return err
+		}
+		if err := g.static("have policies"); err != nil {
+			return err
+		}
+	}
 	if _, err := tx.Exec(`INSERT INTO policy_attachment (target, policy) VALUES (?, ?)`, target, policy); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ const groupPrefix = "thinggroup/"
 // GroupRef names a group.
 type GroupRef struct{ Name, ARN string }
 
-// ThingGroup is a static thing group. Its parent and name are fixed at creation.
+// ThingGroup is a thing group. Its parent and name are fixed at creation.
 type ThingGroup struct {
 	Name, ID, ARN string
 	Parent        string // or ""
@@ -32,7 +32,8 @@ type ThingGroup struct {
 	Attributes    map[string]string
 	Version       int64
 	Created       time.Time
-	RootToParent  []GroupRef // filled by DescribeThingGroup
+	RootToParent  []GroupRef    // filled by DescribeThingGroup
+	Dynamic       *DynamicGroup // nil for a static group
 }
 
 // NewThingGroup is what CreateThingGroup needs. Only the name is required.
@@ -50,14 +51,18 @@ type GroupUpdate struct {
 	ExpectedVersion *int64
 }
 
-const groupColumns = `name, id, parent, description, attributes, version, created`
+const groupColumns = `name, id, parent, description, attributes, version, created, query, query_version, index_name, status`
 
 func (r *Registry) scanGroup(row store.Row) (*ThingGroup, error) {
 	var g ThingGroup
 	var attributes string
 	var created int64
-	if err := row.Scan(&g.Name, &g.ID, &g.Parent, &g.Description, &attributes, &g.Version, &created); err != nil {
+	var d DynamicGroup
+	if err := row.Scan(&g.Name, &g.ID, &g.Parent, &g.Description, &attributes, &g.Version, &created, &d.Query, &d.QueryVersion, &d.IndexName, &d.Status); err != nil {
 		return nil, err
+	}
+	if d.Query != "" {
+		g.Dynamic = &d
 	}
 	g.ARN, g.Created = r.ARN(groupPrefix+g.Name), instant(created)
 	return &g, json.Unmarshal([]byte(attributes), &g.Attributes)
@@ -75,6 +80,10 @@ func (r *Registry) group(rd reader, name string) (*ThingGroup, error) {
 // succeeds; ErrAlreadyExists when one of that name differs; ErrInvalid for an unknown parent or a
 // tree that would become too deep or too wide.
 func (r *Registry) CreateThingGroup(ctx context.Context, in NewThingGroup) (*ThingGroup, error) {
+	return r.createGroup(ctx, in, nil)
+}
+
+func (r *Registry) createGroup(ctx context.Context, in NewThingGroup, dynamic *DynamicGroup) (*ThingGroup, error) {
 	var g *ThingGroup
 	err := r.write(ctx, func(tx *store.Tx, ch *changes) error {
 		if err := errors.Join(thingGroupName.check(in.Name), checkDescription("thingGroupProperties.thingGroupDescription", in.Description), checkAttributes(in.Attributes)); err != nil {
@@ -86,7 +95,7 @@ func (r *Registry) CreateThingGroup(ctx context.Context, in NewThingGroup) (*Thi
 		}
 		old, err := r.group(tx, in.Name)
 		if err == nil {
-			if old.Parent != in.Parent || old.Description != in.Description || !maps.Equal(old.Attributes, attributes) {
+			if old.Parent != in.Parent || old.Description != in.Description || !maps.Equal(old.Attributes, attributes) || !old.Dynamic.same(dynamic) {
 				return exists(old.ID, old.ARN, "thing group %s already exists with different properties", in.Name)
 			}
 			g = old
@@ -100,9 +109,18 @@ func (r *Registry) CreateThingGroup(ctx context.Context, in NewThingGroup) (*Thi
 				return err
 			}
 		}
-		g = &ThingGroup{Name: in.Name, ID: uuid.NewString(), ARN: r.ARN(groupPrefix + in.Name), Parent: in.Parent, Description: in.Description, Attributes: attributes, Version: 1, Created: r.now()}
-		_, err = tx.Exec(`INSERT INTO thing_group (`+groupColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			g.Name, g.ID, g.Parent, g.Description, encode(g.Attributes), g.Version, millis(g.Created))
+		if dynamic != nil {
+			if err := checkDynamicCount(tx); err != nil {
+				return err
+			}
+		}
+		g = &ThingGroup{Name: in.Name, ID: uuid.NewString(), ARN: r.ARN(groupPrefix + in.Name), Parent: in.Parent, Description: in.Description, Attributes: attributes, Version: 1, Created: r.now(), Dynamic: dynamic}
+		var d DynamicGroup
+		if dynamic != nil {
+			d = *dynamic
+		}
+		_, err = tx.Exec(`INSERT INTO thing_group (`+groupColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			g.Name, g.ID, g.Parent, g.Description, encode(g.Attributes), g.Version, millis(g.Created), d.Query, d.QueryVersion, d.IndexName, d.Status)
 		if err != nil {
 			return err
 		}
@@ -126,9 +144,11 @@ func (r *Registry) checkParent(tx *store.Tx, parent string) error {
 	if err := thingGroupName.check(parent); err != nil {
 		return err
 	}
-	if _, err := r.group(tx, parent); errors.Is(err, ErrNotFound) {
+	if g, err := r.group(tx, parent); errors.Is(err, ErrNotFound) {
 		return refuse(ErrInvalid, "parent thing group %s does not exist", parent)
 	} else if err != nil {
+		return err
+	} else if err := g.static("be the parent of another"); err != nil {
 		return err
 	}
 	var depth, children int
@@ -172,29 +192,13 @@ func (r *Registry) groupRef(name string) GroupRef { return GroupRef{name, r.ARN(
 func (r *Registry) UpdateThingGroup(ctx context.Context, name string, up GroupUpdate) (int64, error) {
 	var version int64
 	err := r.write(ctx, func(tx *store.Tx, ch *changes) error {
-		if err := errors.Join(thingGroupName.check(name), checkAttributes(up.Attributes)); err != nil {
-			return err
-		}
-		g, err := r.group(tx, name)
+		g, err := r.checkGroupUpdate(tx, name, up)
 		if err != nil {
 			return err
 		}
-		if err := checkVersion("thing group "+name, g.Version, up.ExpectedVersion); err != nil {
+		if err := g.static("be updated with UpdateThingGroup"); err != nil {
 			return err
 		}
-		if up.Description != nil {
-			if err := checkDescription("thingGroupProperties.thingGroupDescription", *up.Description); err != nil {
-				return err
-			}
-			g.Description = *up.Description
-		}
-		if up.Attributes != nil {
-			g.Attributes = updateAttributes(g.Attributes, up.Attributes, up.Merge)
-		}
-		if len(g.Attributes) > maxAttributesGroup {
-			return refuse(ErrInvalid, "%d attributes are more than the %d that a thing group may have", len(g.Attributes), maxAttributesGroup)
-		}
-		g.Version++
 		version = g.Version
 		ch.note(Change{Kind: ThingGroupChange, Operation: Updated, Group: g})
 		_, err = tx.Exec(`UPDATE thing_group SET description = ?, attributes = ?, version = ? WHERE name = ?`, g.Description, encode(g.Attributes), version, name)
@@ -203,9 +207,52 @@ func (r *Registry) UpdateThingGroup(ctx context.Context, name string, up GroupUp
 	return version, err
 }
 
+// checkGroupUpdate returns a group as an update makes it.
+func (r *Registry) checkGroupUpdate(tx *store.Tx, name string, up GroupUpdate) (*ThingGroup, error) {
+	if err := errors.Join(thingGroupName.check(name), checkAttributes(up.Attributes)); err != nil {
+		return nil, err
+	}
+	g, err := r.group(tx, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkVersion("thing group "+name, g.Version, up.ExpectedVersion); err != nil {
+		return nil, err
+	}
+	if up.Description != nil {
+		if err := checkDescription("thingGroupProperties.thingGroupDescription", *up.Description); err != nil {
+			return nil, err
+		}
+		g.Description = *up.Description
+	}
+	if up.Attributes != nil {
+		g.Attributes = updateAttributes(g.Attributes, up.Attributes, up.Merge)
+	}
+	if len(g.Attributes) > maxAttributesGroup {
+		return nil, refuse(ErrInvalid, "%d attributes are more than the %d that a thing group may have", len(g.Attributes), maxAttributesGroup)
+	}
+	g.Version++
+	return g, nil
+}
+
 // DeleteThingGroup removes a group that has no child groups; its things and policies are let go.
-// A group that does not exist counts as deleted. ErrInvalid, ErrVersionConflict.
+// A group that does not exist counts as deleted. ErrInvalid, also for a dynamic group;
+// ErrVersionConflict.
 func (r *Registry) DeleteThingGroup(ctx context.Context, name string, expectedVersion *int64) error {
+	if err := thingGroupName.check(name); err != nil {
+		return err
+	}
+	g, err := r.group(r.reader(ctx), name)
+	if err != nil {
+		return ignore(err, ErrNotFound)
+	}
+	if err := g.static("be deleted with DeleteThingGroup"); err != nil {
+		return err
+	}
+	return r.deleteGroup(ctx, name, expectedVersion)
+}
+
+func (r *Registry) deleteGroup(ctx context.Context, name string, expectedVersion *int64) error {
 	// A large group is emptied in pieces, so that nobody waits long for the writer.
 	for emptied := false; !emptied; {
 		err := r.write(ctx, func(tx *store.Tx, ch *changes) error {

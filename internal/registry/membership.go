@@ -55,12 +55,29 @@ func (r *Registry) RemoveThingFromThingGroup(ctx context.Context, group, thing s
 // UpdateThingGroupsForThing removes a thing from some groups, then adds it to others, or does
 // nothing and says why.
 func (r *Registry) UpdateThingGroupsForThing(ctx context.Context, thing string, add, remove []string) error {
+	return r.UpdateMembership(ctx, thing, MembershipUpdate{Add: add, Remove: remove})
+}
+
+// MembershipUpdate is groups to leave and then to join. With OverrideDynamic a thing that is in as
+// many groups as it may be leaves its youngest dynamic group for each.
+type MembershipUpdate struct {
+	Add, Remove     []string
+	OverrideDynamic bool
+}
+
+// UpdateMembership changes the static groups of a thing, or does nothing and says why. ErrNotFound
+// for an unknown group or thing, ErrInvalid for a dynamic group and for too many groups.
+func (r *Registry) UpdateMembership(ctx context.Context, thing string, up MembershipUpdate) error {
 	return r.write(ctx, func(tx *store.Tx, ch *changes) error {
 		if err := thingName.check(thing); err != nil {
 			return err
 		}
-		for _, group := range remove {
-			if _, err := r.group(tx, group); err != nil {
+		for _, group := range up.Remove {
+			g, err := r.group(tx, group)
+			if err != nil {
+				return err
+			}
+			if err := g.static("let a thing go"); err != nil {
 				return err
 			}
 		}
@@ -68,13 +85,13 @@ func (r *Registry) UpdateThingGroupsForThing(ctx context.Context, thing string, 
 		if err != nil {
 			return err
 		}
-		for _, group := range remove {
+		for _, group := range up.Remove {
 			if err := r.leave(tx, ch, group, t); err != nil {
 				return err
 			}
 		}
-		for _, group := range add {
-			if err := r.join(tx, ch, group, t); err != nil {
+		for _, group := range up.Add {
+			if err := r.join(tx, ch, group, t, up.OverrideDynamic); err != nil {
 				return err
 			}
 		}
@@ -110,13 +127,16 @@ func (r *Registry) leaveAll(tx *store.Tx, ch *changes, t *Thing) error {
 	return nil
 }
 
-func (r *Registry) join(tx *store.Tx, ch *changes, group string, t *Thing) error {
+func (r *Registry) join(tx *store.Tx, ch *changes, group string, t *Thing, override bool) error {
 	thing := t.Name
 	if err := thingGroupName.check(group); err != nil {
 		return err
 	}
 	g, err := r.group(tx, group)
 	if err != nil {
+		return err
+	}
+	if err := g.static("be joined"); err != nil {
 		return err
 	}
 	root, err := rootOf(tx, group)
@@ -140,7 +160,20 @@ func (r *Registry) join(tx *store.Tx, ch *changes, group string, t *Thing) error
 		}
 	}
 	if len(groups) >= maxGroupsOfThing {
-		return refuse(ErrInvalid, "thing %s is already in %d groups", thing, maxGroupsOfThing)
+		dynamic := ""
+		if override {
+			if dynamic, err = r.youngestDynamicGroup(tx, thing, 0); err != nil {
+				return err
+			}
+		}
+		if dynamic != "" {
+			err = r.leave(tx, ch, dynamic, t)
+		} else {
+			err = refuse(ErrInvalid, "thing %s is already in %d groups", thing, len(groups))
+		}
+		if err != nil {
+			return err
+		}
 	}
 	ch.note(Change{Kind: MembershipChange, Operation: Added, Thing: t, Group: g})
 	_, err = tx.Exec(`INSERT INTO group_member (grp, thing) VALUES (?, ?)`, group, thing)

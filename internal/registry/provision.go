@@ -109,7 +109,7 @@ func (r *Registry) provisionThing(tx *store.Tx, ch *changes, in *ProvisionThing)
 			return nil, err
 		}
 		for _, group := range in.Groups {
-			if err := r.join(tx, ch, group, t); err != nil {
+			if err := r.join(tx, ch, group, t, false); err != nil {
 				return nil, err
 			}
 		}
@@ -150,7 +150,8 @@ func (r *Registry) provisionThing(tx *store.Tx, ch *changes, in *ProvisionThing)
 	}
 	if in.Groups != nil && (in.OverrideGroups == Replace || in.OverrideGroups == Merge) {
 		if in.OverrideGroups == Replace {
-			groups, _, err := listNames(tx, MaxPage, `SELECT grp FROM group_member WHERE thing = ? ORDER BY grp LIMIT ?`, in.Name)
+			groups, _, err := listNames(tx, MaxPage, `SELECT m.grp FROM group_member m JOIN thing_group g ON g.name = m.grp
+				WHERE m.thing = ? AND g.query = '' ORDER BY m.grp LIMIT ?`, in.Name)
 			if err != nil {
 				return nil, err
 			}
@@ -164,7 +165,7 @@ func (r *Registry) provisionThing(tx *store.Tx, ch *changes, in *ProvisionThing)
 			}
 		}
 		for _, group := range in.Groups {
-			if err := r.join(tx, ch, group, old); err != nil {
+			if err := r.join(tx, ch, group, old, false); err != nil {
 				return nil, err
 			}
 		}

@@ -91,4 +91,10 @@ CREATE TABLE tag (
 CREATE TABLE registry_event (
 	id TEXT PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL
 ) /*sqlite WITHOUT ROWID*/
+`, `
+ALTER TABLE thing_group ADD COLUMN query TEXT NOT NULL DEFAULT '';
+ALTER TABLE thing_group ADD COLUMN query_version TEXT NOT NULL DEFAULT '';
+ALTER TABLE thing_group ADD COLUMN index_name TEXT NOT NULL DEFAULT '';
+ALTER TABLE thing_group ADD COLUMN status TEXT NOT NULL DEFAULT '';
+CREATE INDEX thing_group_dynamic ON thing_group (created, name) WHERE query <> ''
 `}

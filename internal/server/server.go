@@ -19,6 +19,7 @@ import (
 	"github.com/berth-iot/berth/internal/admin"
 	"github.com/berth-iot/berth/internal/authority"
 	"github.com/berth-iot/berth/internal/awsapi"
+	indexapi "github.com/berth-iot/berth/internal/awsapi/fleetindex"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/awsapi/iotauthn"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
@@ -30,6 +31,7 @@ import (
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/eventconfig"
 	"github.com/berth-iot/berth/internal/files"
+	"github.com/berth-iot/berth/internal/fleetindex"
 	"github.com/berth-iot/berth/internal/hook"
 	"github.com/berth-iot/berth/internal/jobs"
 	"github.com/berth-iot/berth/internal/lifecycle"
@@ -58,6 +60,7 @@ type Server struct {
 	streams  *stream.Service
 	updates  *ota.Service
 	devices  *provisioning.Service
+	index    *fleetindex.Service
 	sessions *session.Sessions
 	broker   *broker.Broker
 	https    *http.Server
@@ -152,7 +155,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	routes.Own(s.devices.Owner)
 	auth.SetNewcomers(s.devices)
 	events := lifecycle.New(routes, log)
-	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials, Lifecycle: events, Log: log})
+	if s.index, err = fleetindex.Open(ctx, fleetindex.Config{Store: s.db, Registry: reg, Shadows: s.shadows, Log: log}); err != nil {
+		return nil, err
+	}
+	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials,
+		Lifecycle: session.Listeners{events, s.index.Lifecycle()}, Log: log})
 	if err != nil {
 		return nil, err
 	}
@@ -198,13 +205,14 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 
 	caller := &callers{registry: reg, authority: auth, keys: keys, issuer: others.issuer, domains: others.domains, logins: others.logins, broker: s.broker}
 	caller.verify(cfg.Region)
-	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.db)
+	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.index, s.db)
 	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: kinds, Region: cfg.Region, Sessions: s.sessions, Access: auth}
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}),
 		iotauthn.Operations(others.api()), iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI),
-		iotota.Operations(iotota.Config{Streams: s.streams, Updates: s.updates}))
+		iotota.Operations(iotota.Config{Streams: s.streams, Updates: s.updates}),
+		indexapi.Operations(indexapi.Config{Index: s.index, Registry: reg}))
 	if err != nil {
 		return nil, err
 	}
@@ -225,6 +233,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	base := "https://" + net.JoinHostPort(s.Ready.Endpoint, strconv.Itoa(s.Ready.HTTPSPort))
 	where.base.Store(&base)
 	go reg.EventLoop(run, events.Registry)
+	s.index.Start()
 	go s.shadows.SweepLoop(run)
 	go s.devices.SweepLoop(run)
 	go certs.RenewLoop(run)
@@ -344,6 +353,9 @@ func (s *Server) Close() error {
 		}
 	}
 	s.cancel()
+	if s.index != nil {
+		s.index.Close()
+	}
 	if s.devices != nil {
 		s.devices.Close()
 	}

@@ -36,6 +36,44 @@ func newSessionID() string {
 	return hex.EncodeToString(b[:])
 }
 
+// Listeners lets several hear what clients do, one after another.
+type Listeners []Lifecycle
+
+// Connected implements Lifecycle.
+func (l Listeners) Connected(c Client) {
+	for _, each := range l {
+		each.Connected(c)
+	}
+}
+
+// ConnectFailed implements Lifecycle.
+func (l Listeners) ConnectFailed(c Client) {
+	for _, each := range l {
+		each.ConnectFailed(c)
+	}
+}
+
+// Disconnected implements Lifecycle.
+func (l Listeners) Disconnected(c Client, reason DisconnectReason) {
+	for _, each := range l {
+		each.Disconnected(c, reason)
+	}
+}
+
+// Subscribed implements Lifecycle.
+func (l Listeners) Subscribed(c Client, filters []string) {
+	for _, each := range l {
+		each.Subscribed(c, filters)
+	}
+}
+
+// Unsubscribed implements Lifecycle.
+func (l Listeners) Unsubscribed(c Client, filters []string) {
+	for _, each := range l {
+		each.Unsubscribed(c, filters)
+	}
+}
+
 // silence is the Lifecycle of a server without events.
 type silence struct{}
 

@@ -62,6 +62,8 @@ type Service struct {
 	shards []*shard
 	origin *router.Origin
 
+	observer atomic.Pointer[Observer]
+
 	accepted, rejected, dropped atomic.Uint64
 }
 

@@ -56,6 +56,7 @@ type shard struct {
 	message   router.Publication
 	topic     []byte
 	free      []*batch
+	changes   []Change
 }
 
 // line is a shadow with requests waiting or being written.
@@ -317,6 +318,13 @@ func (sh *shard) reject(out *answers, res *result, now int64) {
 func (sh *shard) finish(b *batch, lines []*line) []*line {
 	if b.err != nil {
 		sh.fail(b)
+	} else if o := sh.service.observer.Load(); o != nil {
+		for _, u := range b.units {
+			sh.changes = append(sh.changes, Change{u.line.id, u.doc})
+		}
+		(*o).ShadowsChanged(sh.changes)
+		clear(sh.changes)
+		sh.changes = sh.changes[:0]
 	}
 	for _, u := range b.units {
 		if b.err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/berth-iot/berth/internal/awsapi"
+	"github.com/berth-iot/berth/internal/awsapi/fleetindex"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/awsapi/iotauthn"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
@@ -22,6 +23,7 @@ func page() []byte {
 		iotauthn.Operations(iotauthn.Config{}),
 		iotdata.Operations(iotdata.Config{}),
 		iotjobs.ControlOperations(iotjobs.Config{}),
+		fleetindex.Operations(fleetindex.Config{}),
 		iotjobs.DataOperations(iotjobs.Config{}),
 		iotota.Operations(iotota.Config{}),
 	)

@@ -59,6 +59,14 @@ func (p *plane) describeThingGroup(ctx context.Context, req *awsapi.Request) (an
 	if g.Description != "" {
 		properties.Description = &g.Description
 	}
+	status := ""
+	if g.Dynamic != nil {
+		if status = g.Dynamic.Status; status != registry.GroupActive && status != registry.GroupBuilding {
+			status = registry.GroupRebuilding
+		}
+	} else {
+		g.Dynamic = new(registry.DynamicGroup)
+	}
 	type metadata struct {
 		ParentGroupName        string       `json:"parentGroupName,omitempty"`
 		RootToParentThingGroup []nameAndARN `json:"rootToParentThingGroups,omitempty"`
@@ -71,7 +79,12 @@ func (p *plane) describeThingGroup(ctx context.Context, req *awsapi.Request) (an
 		Version        int64                `json:"version"`
 		Properties     thingGroupProperties `json:"thingGroupProperties"`
 		Metadata       metadata             `json:"thingGroupMetadata"`
-	}{g.Name, g.ID, g.ARN, g.Version, properties, metadata{g.Parent, namesAndARNs(g.RootToParent), awsapi.Time(g.Created)}}, nil
+		IndexName      string               `json:"indexName,omitempty"`
+		QueryString    string               `json:"queryString,omitempty"`
+		QueryVersion   string               `json:"queryVersion,omitempty"`
+		Status         string               `json:"status,omitempty"`
+	}{g.Name, g.ID, g.ARN, g.Version, properties, metadata{g.Parent, namesAndARNs(g.RootToParent), awsapi.Time(g.Created)},
+		g.Dynamic.IndexName, g.Dynamic.Query, g.Dynamic.QueryVersion, status}, nil
 }
 
 func (p *plane) updateThingGroup(ctx context.Context, req *awsapi.Request) (any, error) {
@@ -129,31 +142,32 @@ type membership struct {
 	BillingGroupARN  string `json:"billingGroupArn"`
 	ThingName        string `json:"thingName"`
 	ThingARN         string `json:"thingArn"`
+
+	OverrideDynamicGroups bool `json:"overrideDynamicGroups"`
 }
 
-func (p *plane) thingAndGroup(req *awsapi.Request) (thing, group string, err error) {
+func (p *plane) thingAndGroup(req *awsapi.Request) (thing, group string, override bool, err error) {
 	var in membership
 	if err := req.Decode(&in); err != nil {
-		return "", "", err
+		return "", "", false, err
 	}
 	if group, err = p.registry.GroupNameOf(in.ThingGroupName, in.ThingGroupARN); err != nil {
-		return "", "", err
+		return "", "", false, err
 	}
 	thing, err = p.registry.ThingNameOf(in.ThingName, in.ThingARN)
-	return thing, group, err
+	return thing, group, in.OverrideDynamicGroups, err
 }
 
-// addThingToThingGroup ignores overrideDynamicGroups: no group here is dynamic.
 func (p *plane) addThingToThingGroup(ctx context.Context, req *awsapi.Request) (any, error) {
-	thing, group, err := p.thingAndGroup(req)
+	thing, group, override, err := p.thingAndGroup(req)
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, p.registry.AddThingToThingGroup(ctx, group, thing)
+	return empty{}, p.registry.UpdateMembership(ctx, thing, registry.MembershipUpdate{Add: []string{group}, OverrideDynamic: override})
 }
 
 func (p *plane) removeThingFromThingGroup(ctx context.Context, req *awsapi.Request) (any, error) {
-	thing, group, err := p.thingAndGroup(req)
+	thing, group, _, err := p.thingAndGroup(req)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +179,7 @@ func (p *plane) updateThingGroupsForThing(ctx context.Context, req *awsapi.Reque
 		ThingName string   `json:"thingName"`
 		Add       []string `json:"thingGroupsToAdd"`
 		Remove    []string `json:"thingGroupsToRemove"`
+		Override  bool     `json:"overrideDynamicGroups"`
 	}
 	if err := req.Decode(&in); err != nil {
 		return nil, err
@@ -172,7 +187,7 @@ func (p *plane) updateThingGroupsForThing(ctx context.Context, req *awsapi.Reque
 	if in.ThingName == "" {
 		return nil, awsapi.Missing("thingName")
 	}
-	return empty{}, p.registry.UpdateThingGroupsForThing(ctx, in.ThingName, in.Add, in.Remove)
+	return empty{}, p.registry.UpdateMembership(ctx, in.ThingName, registry.MembershipUpdate{Add: in.Add, Remove: in.Remove, OverrideDynamic: in.Override})
 }
 
 func (p *plane) listThingGroupsForThing(ctx context.Context, req *awsapi.Request) (any, error) {
