@@ -114,8 +114,8 @@ func (o *outbox) publish(publisher *router.Publisher, m message) {
 		publisher.Publish(p)
 		return
 	}
-	p.QoS = min(m.qos, 1)
-	publisher.Direct(p, m.asker, m.origin)
+	p.QoS, p.To, p.Connection = min(m.qos, 1), m.asker, m.origin
+	publisher.Direct(p)
 }
 
 // document returns the document of a job as it is handed out now.

@@ -39,11 +39,11 @@ func (s *Service) handle(r *request) {
 		return
 	}
 	// Only to who asked: the answer may hold a private key, and a fleet shares its claim certificate.
-	p := &router.Publication{Topic: topic, Payload: b, QoS: 1, Origin: s.origin, Only: r.asker}
+	p := &router.Publication{Topic: topic, Payload: b, QoS: 1, Origin: s.origin, To: r.asker}
 	if r.op == createKeys {
 		// A private key goes to the connection that asked while it lasts. QoS 1 would write it to the
 		// queue of a persistent session; a device that missed it asks again.
-		p.QoS, p.Direct = 0, r.origin
+		p.QoS, p.Connection = 0, r.origin
 	}
 	s.cfg.Router.Publish(p, func(err error) {
 		if err == nil && after != nil {

@@ -50,11 +50,11 @@ type Publication struct {
 	Will bool
 	// NoLocal is the subscriber that publishes; its subscriptions with No Local are skipped.
 	NoLocal Subscriber
-	// Direct is the Origin of the one connection that may have this message, nil for all: the session
-	// drops it if that connection is gone. See also Publisher.Direct.
-	Direct *Origin
-	// Only, if set, is the one subscriber that gets the message, if it has subscribed.
-	Only Subscriber
+	// To, if set, is the one subscriber that gets the message, if it has subscribed or Publisher.Direct
+	// is used. Connection narrows that to the connection with this Origin: the message is dropped when
+	// that is gone.
+	To         Subscriber
+	Connection *Origin
 	// Acknowledger is told when what the acknowledgement stands for has happened, if anything has to
 	// be waited for. It may be nil with QoS 0.
 	Acknowledger Acknowledger

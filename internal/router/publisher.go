@@ -85,7 +85,7 @@ func (pub *Publisher) PublishTo(rt *Route, p *Publication) (waits bool) {
 		if t.NoLocal && t.Subscriber == p.NoLocal { // [MQTT-3.8.3-3]
 			continue
 		}
-		if p.Only != nil && t.Subscriber != p.Only {
+		if p.To != nil && t.Subscriber != p.To {
 			continue
 		}
 		t.Subscriber.Deliver(p, t)
@@ -100,19 +100,16 @@ func (pub *Publisher) PublishTo(rt *Route, p *Publication) (waits bool) {
 	return false
 }
 
-// Direct hands a message to one subscriber whether it has subscribed or not, and to nobody else: the
-// answer of a service to a request, which NoLocal and Origin of the request's Publication tell where
-// to send. It reaches the connection that asked or none (AWS IoT developer guide, "Jobs device MQTT
-// API"). The subscriber's policies decide as for any message.
-func (pub *Publisher) Direct(p *Publication, to Subscriber, origin *Origin) {
+// Direct hands a message to the subscriber in p.To whether it has subscribed or not: the answer of a
+// service to a request, which NoLocal and Origin of the request's Publication tell where to send (AWS
+// IoT developer guide, "Jobs device MQTT API"). The subscriber's policies decide as for any message.
+func (pub *Publisher) Direct(p *Publication) {
 	p.publisher = pub
 	p.reset()
-	p.Direct = origin
-	to.Deliver(p, &Target{Subscriber: to, QoS: p.QoS})
+	p.To.Deliver(p, &Target{Subscriber: p.To, QoS: p.QoS})
 	if p.receipt != nil {
 		p.receipt.Release(nil)
 	}
-	p.Direct = nil
 }
 
 // refresh finds the subscribers and the owner again. Basic Ingest reaches rules only (AWS IoT developer guide,

@@ -74,7 +74,7 @@ func (s *Session) Deliver(p *router.Publication, t *router.Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.conn
-	if p.Direct != nil && (c == nil || c.origin != p.Direct) {
+	if p.Connection != nil && (c == nil || c.origin != p.Connection) {
 		return // who asked is gone
 	}
 	if c == nil {
