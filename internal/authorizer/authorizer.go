@@ -74,6 +74,9 @@ type state struct {
 	active bool   // one of them is ACTIVE
 }
 
+// Count counts the authorizers of a name.
+const Count = `SELECT count(*) FROM authorizer WHERE name = ?`
+
 var schema = []string{`
 CREATE TABLE authorizer (
 	name TEXT PRIMARY KEY, function TEXT NOT NULL, token_key TEXT NOT NULL, public_keys TEXT NOT NULL, signing_disabled BIGINT NOT NULL,

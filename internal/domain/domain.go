@@ -124,6 +124,9 @@ type state struct {
 	usual    *Configuration
 }
 
+// Count counts the domain configurations of a name.
+const Count = `SELECT count(*) FROM domain_configuration WHERE name = ?`
+
 var schema = []string{`
 CREATE TABLE domain_configuration (
 	name TEXT PRIMARY KEY, type TEXT NOT NULL, domain TEXT NOT NULL, certificate TEXT NOT NULL, validation TEXT NOT NULL,

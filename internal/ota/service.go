@@ -19,6 +19,9 @@ import (
 	"github.com/berth-iot/berth/internal/stream"
 )
 
+// Count counts the updates of an identifier.
+const Count = `SELECT count(*) FROM ota_update WHERE ota_update_id = ?`
+
 var schema = []string{`
 	CREATE TABLE ota_update (
 		ota_update_id TEXT PRIMARY KEY, status TEXT NOT NULL, definition TEXT NOT NULL,

@@ -51,8 +51,13 @@ func (r *Registry) taggable(rd reader, arn string) (string, error) {
 	return resource, nil
 }
 
-// setTags adds tags to a resource of the caller's transaction, replacing those of the same key.
-func setTags(tx *store.Tx, resource string, tags []Tag) error {
+// ReplaceTags is SetTags in a transaction of its own.
+func (r *Registry) ReplaceTags(ctx context.Context, resource string, tags []Tag) error {
+	return r.write(ctx, func(tx *store.Tx, _ *changes) error { return r.SetTags(tx, resource, tags) })
+}
+
+// CheckTags refuses tags that no resource may have. ErrInvalid, ErrLimit.
+func CheckTags(tags []Tag) error {
 	for _, t := range tags {
 		if err := tagKey.check(t.Key); err != nil {
 			return err
@@ -63,6 +68,19 @@ func setTags(tx *store.Tx, resource string, tags []Tag) error {
 		if strings.HasPrefix(strings.ToLower(t.Key), "aws:") {
 			return refuse(ErrInvalid, "tag key %s: the prefix aws: is reserved", t.Key)
 		}
+	}
+	if n := len(tags); n > maxTags {
+		return refuse(ErrLimit, "%d tags are more than the %d that a resource may have", n, maxTags)
+	}
+	return nil
+}
+
+// setTags adds tags to a resource of the caller's transaction, replacing those of the same key.
+func setTags(tx *store.Tx, resource string, tags []Tag) error {
+	if err := CheckTags(tags); err != nil {
+		return err
+	}
+	for _, t := range tags {
 		if _, err := tx.Exec(`INSERT INTO tag (resource, name, value) VALUES (?, ?, ?)
 			ON CONFLICT (resource, name) DO UPDATE SET value = excluded.value`, resource, t.Key, t.Value); err != nil {
 			return err

@@ -45,6 +45,9 @@ type Aliases struct {
 	now func() time.Time
 }
 
+// Count counts the role aliases of a name.
+const Count = `SELECT count(*) FROM role_alias WHERE name = ?`
+
 var schema = []string{`CREATE TABLE role_alias (
 	name TEXT PRIMARY KEY, role TEXT NOT NULL, seconds BIGINT NOT NULL, created BIGINT NOT NULL, modified BIGINT NOT NULL
 )`}

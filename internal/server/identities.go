@@ -58,7 +58,7 @@ func (i *identities) open(ctx context.Context, cfg *Config) (err error) {
 }
 
 func (i *identities) api() iotauthn.Config {
-	return iotauthn.Config{Authorizers: i.authorizers, Domains: i.domains, Aliases: i.aliases, Account: i.registry.Account()}
+	return iotauthn.Config{Authorizers: i.authorizers, Domains: i.domains, Aliases: i.aliases, Registry: i.registry}
 }
 
 func (i *identities) credentials(c *callers, auth *authority.Authority) iotauthn.CredentialsConfig {

@@ -18,6 +18,7 @@ import (
 	"github.com/berth-iot/berth/internal/accesskey"
 	"github.com/berth-iot/berth/internal/admin"
 	"github.com/berth-iot/berth/internal/authority"
+	"github.com/berth-iot/berth/internal/authorizer"
 	"github.com/berth-iot/berth/internal/awsapi"
 	indexapi "github.com/berth-iot/berth/internal/awsapi/fleetindex"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
@@ -29,6 +30,7 @@ import (
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/codesign"
 	"github.com/berth-iot/berth/internal/denial"
+	"github.com/berth-iot/berth/internal/domain"
 	"github.com/berth-iot/berth/internal/eventconfig"
 	"github.com/berth-iot/berth/internal/files"
 	"github.com/berth-iot/berth/internal/fleetindex"
@@ -39,6 +41,7 @@ import (
 	"github.com/berth-iot/berth/internal/ota"
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
+	"github.com/berth-iot/berth/internal/rolealias"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/seal"
 	"github.com/berth-iot/berth/internal/session"
@@ -203,6 +206,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, Newcomers: s.devices, CustomAuth: others.logins, Domains: others.domains,
 		ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
 
+	for kind, count := range map[string]string{"stream": stream.Count, "otaupdate": ota.Count, "authorizer": authorizer.Count,
+		"domainconfiguration": domain.Count, "rolealias": rolealias.Count} {
+		reg.Taggable(kind, count)
+	}
+
 	caller := &callers{registry: reg, authority: auth, keys: keys, issuer: others.issuer, domains: others.domains, logins: others.logins, broker: s.broker}
 	caller.verify(cfg.Region)
 	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.index, s.db)
@@ -211,7 +219,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}),
 		iotauthn.Operations(others.api()), iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI),
-		iotota.Operations(iotota.Config{Streams: s.streams, Updates: s.updates}),
+		iotota.Operations(iotota.Config{Streams: s.streams, Updates: s.updates, Registry: reg}),
 		indexapi.Operations(indexapi.Config{Index: s.index, Registry: reg}))
 	if err != nil {
 		return nil, err

@@ -22,6 +22,9 @@ import (
 
 var idPattern = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,128}$`)
 
+// Count counts the streams of an identifier.
+const Count = `SELECT count(*) FROM stream WHERE stream_id = ?`
+
 var schema = []string{`CREATE TABLE stream (
 	stream_id TEXT PRIMARY KEY, version BIGINT NOT NULL, description TEXT NOT NULL, role_arn TEXT NOT NULL, files TEXT NOT NULL,
 	created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL

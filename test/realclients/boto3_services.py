@@ -221,6 +221,105 @@ class Events(Case):
         self.assertIsInstance(found["lastModifiedDate"], datetime.datetime)
 
 
+class Index(Case):
+    @classmethod
+    def setUpClass(cls):
+        iot.update_indexing_configuration(
+            thingIndexingConfiguration={"thingIndexingMode": "REGISTRY_AND_SHADOW", "thingConnectivityIndexingMode": "STATUS",
+                                        "customFields": [{"name": "shadow.reported.level", "type": "Number"}, {"name": "attributes.room", "type": "String"}]},
+            thingGroupIndexingConfiguration={"thingGroupIndexingMode": "ON"})
+        for i in range(5):
+            iot.create_thing(thingName=f"ix{i}", attributePayload={"attributes": {"room": "hall" if i % 2 else "attic"}})
+            data.update_thing_shadow(thingName=f"ix{i}", payload=json.dumps({"state": {"reported": {"level": i * 10}}}))
+
+    def search(self, query, **more):
+        return [t["thingName"] for t in iot.search_index(queryString=query, **more)["things"]]
+
+    def test_search(self):
+        self.assertEqual(sorted(self.search("thingName:ix*")), ["ix0", "ix1", "ix2", "ix3", "ix4"])
+        self.assertEqual(self.search("attributes.room:hall AND shadow.reported.level > 10"), ["ix3"])
+        self.assertEqual(sorted(self.search("shadow.reported.level:[10 TO 30] NOT attributes.room:hall")), ["ix2"])
+        page = iot.search_index(queryString="thingName:ix*", maxResults=3)
+        rest = iot.search_index(queryString="thingName:ix*", maxResults=3, nextToken=page["nextToken"])
+        self.assertEqual(len(page["things"]) + len(rest["things"]), 5)
+        thing = iot.search_index(queryString="thingName:ix3")["things"][0]
+        self.assertEqual(thing["attributes"], {"room": "hall"})
+        self.assertEqual(json.loads(thing["shadow"])["reported"], {"level": 30})
+        for query in ["", "thingName:", "((", "a:b:c:*?"]:
+            with self.assertRaises(Exception):
+                iot.search_index(queryString=query)
+        self.refused("InvalidQueryException", iot.search_index, queryString="(thingName:a")
+
+    def test_aggregations(self):
+        found = iot.get_statistics(queryString="thingName:ix*", aggregationField="shadow.reported.level")["statistics"]
+        self.assertEqual((found["count"], found["average"], found["sum"], found["minimum"], found["maximum"]), (5, 20.0, 100.0, 0.0, 40.0))
+        self.assertEqual(iot.get_cardinality(queryString="thingName:ix*", aggregationField="attributes.room")["cardinality"], 2)
+        half = iot.get_percentiles(queryString="thingName:ix*", aggregationField="shadow.reported.level", percents=[50])["percentiles"]
+        self.assertEqual([(p["percent"], p["value"]) for p in half], [(50.0, 20.0)])
+        buckets = iot.get_buckets_aggregation(queryString="thingName:ix*", aggregationField="attributes.room",
+                                              bucketsAggregationType={"termsAggregation": {"maxBuckets": 5}})
+        self.assertEqual([(b["keyValue"], b["count"]) for b in buckets["buckets"]], [("attic", 3), ("hall", 2)])
+
+    def test_dynamic_group(self):
+        made = iot.create_dynamic_thing_group(thingGroupName="full", queryString="shadow.reported.level > 90")
+        self.assertEqual(made["queryString"], "shadow.reported.level > 90")
+        members = lambda: iot.list_things_in_thing_group(thingGroupName="full")["things"]
+        until("group", lambda: iot.describe_thing_group(thingGroupName="full")["status"] == "ACTIVE")
+        self.assertEqual(members(), [])
+        iot.create_thing(thingName="fx")
+        data.update_thing_shadow(thingName="fx", payload=json.dumps({"state": {"reported": {"level": 95}}}))
+        until("membership", lambda: members() == ["fx"])
+        self.refused("InvalidRequestException", iot.add_thing_to_thing_group, thingGroupName="full", thingName="ix0")
+        iot.delete_dynamic_thing_group(thingGroupName="full")
+
+    def test_fleet_metric(self):
+        iot.create_fleet_metric(metricName="levels", queryString="thingName:ix*", aggregationType={"name": "Statistics", "values": ["average"]},
+                                period=60, aggregationField="shadow.reported.level")
+        self.assertEqual(iot.describe_fleet_metric(metricName="levels")["period"], 60)
+        self.assertEqual([m["metricName"] for m in iot.list_fleet_metrics()["fleetMetrics"]], ["levels"])
+        iot.delete_fleet_metric(metricName="levels")
+
+
+class OTA(Case):
+    def test_stream(self):
+        self.refused("ResourceNotFoundException", iot.describe_stream, streamId="none")
+        for files in [[], [{"fileId": 256, "s3Location": {"bucket": "berth", "key": "x"}}]]:
+            with self.assertRaises(Exception):
+                iot.create_stream(streamId="s", files=files, roleArn=ROLE)
+        self.assertEqual(iot.list_streams()["streams"], [])
+
+    def test_update_refused(self):
+        self.refused("ResourceNotFoundException", iot.get_ota_update, otaUpdateId="none")
+        self.refused("ResourceNotFoundException", iot.delete_ota_update, otaUpdateId="none")
+        self.assertEqual(iot.list_ota_updates()["otaUpdates"], [])
+
+
+class Identities(Case):
+    def test_role_alias(self):
+        made = iot.create_role_alias(roleAlias="ra", roleArn=ROLE, credentialDurationSeconds=1800, tags=[{"Key": "a", "Value": "b"}])
+        self.assertEqual(made["roleAliasArn"], ARN + "rolealias/ra")
+        self.assertEqual(iot.list_tags_for_resource(resourceArn=made["roleAliasArn"])["tags"], [{"Key": "a", "Value": "b"}])
+        self.assertEqual(iot.describe_role_alias(roleAlias="ra")["roleAliasDescription"]["credentialDurationSeconds"], 1800)
+        iot.delete_role_alias(roleAlias="ra")
+        self.refused("ResourceNotFoundException", iot.describe_role_alias, roleAlias="ra")
+
+    def test_authorizer(self):
+        made = iot.create_authorizer(authorizerName="au", authorizerFunctionArn="arn:aws:lambda:eu-central-1:123456789012:function:f",
+                                     signingDisabled=True, status="INACTIVE")
+        self.assertEqual([a["authorizerName"] for a in iot.list_authorizers()["authorizers"]], ["au"])
+        self.assertTrue(iot.describe_authorizer(authorizerName="au")["authorizerDescription"]["signingDisabled"])
+        self.refused("ResourceNotFoundException", iot.describe_default_authorizer)
+        iot.delete_authorizer(authorizerName="au")
+        self.assertTrue(made["authorizerArn"].endswith("authorizer/au"))
+
+    def test_domain_configuration(self):
+        iot.create_domain_configuration(domainConfigurationName="dc", domainName="iot.example.com")
+        self.assertEqual(iot.describe_domain_configuration(domainConfigurationName="dc")["domainConfigurationStatus"], "ENABLED")
+        self.refused("InvalidRequestException", iot.delete_domain_configuration, domainConfigurationName="dc")
+        iot.update_domain_configuration(domainConfigurationName="dc", domainConfigurationStatus="DISABLED")
+        iot.delete_domain_configuration(domainConfigurationName="dc")
+
+
 if __name__ == "__main__":
     print("boto3", boto3.__version__, "python", sys.version.split()[0])
     unittest.main(verbosity=2, warnings="ignore")

@@ -7,6 +7,7 @@ import (
 	"github.com/berth-iot/berth/internal/authorizer"
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/domain"
+	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/rolealias"
 )
 
@@ -15,7 +16,7 @@ type Config struct {
 	Authorizers *authorizer.Service
 	Domains     *domain.Domains
 	Aliases     *rolealias.Aliases
-	Account     string // owner of role aliases
+	Registry    *registry.Registry
 }
 
 type plane struct{ Config }
@@ -26,7 +27,7 @@ type empty struct{}
 func Operations(cfg Config) awsapi.Set {
 	p := &plane{cfg}
 	return awsapi.Set{Service: awsapi.IoT, Handlers: map[string]awsapi.Handler{
-		"CreateAuthorizer":          p.createAuthorizer,
+		"CreateAuthorizer":          awsapi.Tagged(cfg.Registry, "authorizer", "authorizerName", p.createAuthorizer),
 		"DescribeAuthorizer":        p.describeAuthorizer,
 		"UpdateAuthorizer":          p.updateAuthorizer,
 		"DeleteAuthorizer":          p.deleteAuthorizer,
@@ -36,13 +37,13 @@ func Operations(cfg Config) awsapi.Set {
 		"ClearDefaultAuthorizer":    p.clearDefaultAuthorizer,
 		"TestInvokeAuthorizer":      p.testInvokeAuthorizer,
 
-		"CreateDomainConfiguration":   p.createDomainConfiguration,
+		"CreateDomainConfiguration":   awsapi.Tagged(cfg.Registry, "domainconfiguration", "domainConfigurationName", p.createDomainConfiguration),
 		"DescribeDomainConfiguration": p.describeDomainConfiguration,
 		"UpdateDomainConfiguration":   p.updateDomainConfiguration,
 		"DeleteDomainConfiguration":   p.deleteDomainConfiguration,
 		"ListDomainConfigurations":    p.listDomainConfigurations,
 
-		"CreateRoleAlias":   p.createRoleAlias,
+		"CreateRoleAlias":   awsapi.Tagged(cfg.Registry, "rolealias", "roleAlias", p.createRoleAlias),
 		"DescribeRoleAlias": p.describeRoleAlias,
 		"UpdateRoleAlias":   p.updateRoleAlias,
 		"DeleteRoleAlias":   p.deleteRoleAlias,
