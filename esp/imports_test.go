@@ -14,7 +14,7 @@ import (
 // library, so that firmware tools and TinyGo can import one by itself.
 func TestFormatsStandAlone(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"appimage", "nvs", "otadata", "partition", "securecert", "spiffs"} {
+	for _, name := range []string{"appimage", "chip", "nvs", "otadata", "partition", "securecert", "spiffs"} {
 		files, err := filepath.Glob(filepath.Join(name, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: no files, %v", name, err)
