@@ -3,10 +3,7 @@ package hostport
 import (
 	"cmp"
 	"slices"
-	"strconv"
 	"strings"
-
-	"go.bug.st/serial/enumerator"
 
 	"github.com/berth-iot/berth/esp/serial"
 )
@@ -25,18 +22,12 @@ func (i Info) Board() bool { return i.Adapter != "" }
 
 // List returns the serial ports of this machine, those of boards first, then by name.
 func List() ([]Info, error) {
-	details, err := enumerator.GetDetailedPortsList()
+	list, err := enumerate()
 	if err != nil {
 		return nil, &serial.Error{Op: "list serial ports", Reason: serial.ErrPortNotFound, Text: "this machine does not tell its ports", Cause: err, Remedy: "name the port"}
 	}
-	var list []Info
-	for _, d := range details {
-		i := Info{Name: d.Name, Serial: d.SerialNumber, Device: d.Product}
-		if d.IsUSB {
-			i.Vendor, i.Product = hex16(d.VID), hex16(d.PID)
-			i.Adapter = adapter(i.Vendor, i.Product)
-		}
-		list = append(list, i)
+	for i := range list {
+		list[i].Adapter = adapter(list[i].Vendor, list[i].Product)
 	}
 	slices.SortFunc(list, func(a, b Info) int {
 		if a.Board() != b.Board() {
@@ -56,14 +47,6 @@ func listed() []Info {
 		return nil // identifiers are a help, not a need
 	}
 	return list
-}
-
-func hex16(s string) uint16 {
-	n, err := strconv.ParseUint(s, 16, 16)
-	if err != nil {
-		return 0
-	}
-	return uint16(n)
 }
 
 // adapter names what sits on ESP boards.
