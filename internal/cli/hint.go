@@ -8,6 +8,7 @@ import (
 
 	"github.com/aws/smithy-go"
 
+	"github.com/berth-iot/berth/esp/serial"
 	"github.com/berth-iot/berth/internal/client"
 )
 
@@ -30,9 +31,13 @@ func hint(err error) string {
 		authority x509.UnknownAuthorityError
 		host      x509.HostnameError
 		dns       *net.DNSError
+		board     *serial.Error
 	)
 	if errors.As(err, &known) {
 		return known.hint
+	}
+	if errors.As(err, &board) { // it says itself what to do
+		return ""
 	}
 	if h := client.Hint(err); h != "" {
 		return h
