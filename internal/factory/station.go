@@ -48,6 +48,7 @@ type Station struct {
 	mu      sync.Mutex
 	serials []string        // not given to a board yet
 	busy    map[string]bool // MACs
+	tables  map[[md5.Size]byte]partition.Table
 
 	stop    context.CancelFunc
 	workers sync.WaitGroup
@@ -61,7 +62,7 @@ func New(ctx context.Context, cfg Config) (_ *Station, err error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Station{cfg: cfg, busy: make(map[string]bool), keys: make(chan []byte, keysAhead), endpoint: cfg.Endpoint, root: cfg.Root}
+	s := &Station{cfg: cfg, busy: make(map[string]bool), tables: make(map[[md5.Size]byte]partition.Table), keys: make(chan []byte, keysAhead), endpoint: cfg.Endpoint, root: cfg.Root}
 	if cfg.Recipe.Issue == IssueOwnCA {
 		if s.ownCA, err = loadOwnCA(cfg.Recipe, cfg.Now); err != nil {
 			return nil, err
@@ -341,10 +342,6 @@ const identityName = "identity"
 // where finds the identity's partition and checks that everything fits the flash.
 func (v *visit) where(ctx context.Context) (Region, error) {
 	i := &v.station.cfg.Recipe.Identity
-	size, err := v.board.FlashSize(ctx)
-	if err != nil {
-		return Region{}, err
-	}
 	r := Region{Name: identityName, Address: i.Address, Data: make([]byte, i.Size)}
 	if i.Partition != "" {
 		p, err := v.partition(ctx, i.Partition)
@@ -352,6 +349,13 @@ func (v *visit) where(ctx context.Context) (Region, error) {
 			return Region{}, err
 		}
 		r.Address, r.Data = p.Offset, make([]byte, p.Size)
+		if len(v.station.cfg.Firmware) == 0 {
+			return r, nil // the board's own table names it
+		}
+	}
+	size, err := v.board.FlashSize(ctx)
+	if err != nil {
+		return Region{}, err
 	}
 	for _, x := range append([]Region{r}, v.station.cfg.Firmware...) {
 		if end := uint64(x.Address) + uint64(len(x.Data)); end > uint64(size) {
@@ -365,14 +369,9 @@ func (v *visit) where(ctx context.Context) (Region, error) {
 func (v *visit) partition(ctx context.Context, name string) (partition.Partition, error) {
 	table := v.station.cfg.Table
 	if table == nil {
-		v.say("reading the partition table")
-		b, err := v.board.Read(ctx, partition.DefaultOffset, tableSize)
-		if err != nil {
+		var err error
+		if table, err = v.table(ctx); err != nil {
 			return partition.Partition{}, err
-		}
-		if table, _, err = partition.ParseBinary(b, partition.Options{}); err != nil {
-			return partition.Partition{}, &Error{Kind: ErrBoard, Reason: "board " + v.rec.MAC + " has no partition table", Cause: err,
-				Fix: "flash the firmware first, or with --firmware, or give address and size in the recipe"}
 		}
 	}
 	p, ok := table.ByName(name)
@@ -388,6 +387,38 @@ func (v *visit) partition(ctx context.Context, name string) (partition.Partition
 
 // tableSize is how much of the flash a partition table can take.
 const tableSize = 0xC00
+
+// table returns the partition table in the flash. Boards of a kind have the same, so it is read once:
+// after that its MD5, one command instead of fifty, tells that it is that one.
+func (v *visit) table(ctx context.Context) (partition.Table, error) {
+	sum, err := v.board.MD5(ctx, partition.DefaultOffset, tableSize)
+	if err != nil {
+		return nil, err
+	}
+	s := v.station
+	s.mu.Lock()
+	known, ok := s.tables[sum]
+	s.mu.Unlock()
+	if ok {
+		return known, nil
+	}
+	v.say("reading the partition table")
+	b, err := v.board.Read(ctx, partition.DefaultOffset, tableSize)
+	if err != nil {
+		return nil, err
+	}
+	t, _, err := partition.ParseBinary(b, partition.Options{})
+	if err != nil {
+		return nil, &Error{Kind: ErrBoard, Reason: "board " + v.rec.MAC + " has no partition table", Cause: err,
+			Fix: "flash the firmware first, or with --firmware, or give address and size in the recipe"}
+	}
+	if md5.Sum(b) == sum {
+		s.mu.Lock()
+		s.tables[sum] = t
+		s.mu.Unlock()
+	}
+	return t, nil
+}
 
 func (v *visit) progress(name string, done, total int) {
 	v.tell(Event{MAC: v.rec.MAC, Thing: v.rec.Thing, Step: v.rec.Step, Text: "writing " + name, Done: done, Total: total})
