@@ -149,6 +149,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	routes.Own(s.shadows.Owner)
 	hooks := hook.New(cfg.hookCommands())
+	hooks.Lambda = new(lambdas)
 	s.devices, err = provisioning.Open(ctx, provisioning.Config{Store: s.db, Registry: reg, Authority: certs, Router: routes, Log: log,
 		Hooks: hooks, TaskFiles: filepath.Join(cfg.Data, "files"),
 		Expired: func(ids []string) { s.sessions.Reauthorize(run, ids) }})
