@@ -20,10 +20,12 @@ import (
 	"github.com/berth-iot/berth/internal/authority"
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
+	"github.com/berth-iot/berth/internal/awsapi/iotcommands"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 	"github.com/berth-iot/berth/internal/broker"
 	"github.com/berth-iot/berth/internal/ca"
+	"github.com/berth-iot/berth/internal/commands"
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/eventconfig"
 	"github.com/berth-iot/berth/internal/files"
@@ -49,6 +51,7 @@ type Server struct {
 	db       *store.DB
 	shadows  *shadow.Service
 	jobs     *jobs.Service
+	commands *commands.Service
 	devices  *provisioning.Service
 	sessions *session.Sessions
 	broker   *broker.Broker
@@ -163,6 +166,10 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	reg.Observe(s.jobs)
 	routes.Own(s.jobs.Owner)
+	if s.commands, err = commands.Open(ctx, commands.Config{Store: s.db, Router: routes, Registry: reg, Log: log}); err != nil {
+		return nil, err
+	}
+	routes.Own(s.commands.Owner)
 	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, Newcomers: s.devices, ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
 
 	caller := &callers{registry: reg, keys: keys, broker: s.broker, verifier: sigv4.Verifier{
@@ -178,7 +185,8 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}),
-		iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI))
+		iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI),
+		iotcommands.ControlOperations(s.commands), iotcommands.DataOperations(s.commands))
 	if err != nil {
 		return nil, err
 	}
@@ -325,6 +333,9 @@ func (s *Server) Close() error {
 	}
 	if s.jobs != nil {
 		s.jobs.Close()
+	}
+	if s.commands != nil {
+		s.commands.Close()
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

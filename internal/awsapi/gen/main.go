@@ -7,6 +7,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
+	"github.com/berth-iot/berth/internal/awsapi/iotcommands"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 )
@@ -20,6 +21,8 @@ func page() []byte {
 		iotdata.Operations(iotdata.Config{}),
 		iotjobs.ControlOperations(iotjobs.Config{}),
 		iotjobs.DataOperations(iotjobs.Config{}),
+		iotcommands.ControlOperations(nil),
+		iotcommands.DataOperations(nil),
 	)
 }
 
