@@ -23,6 +23,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iotcommands"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
+	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
 	"github.com/berth-iot/berth/internal/broker"
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/commands"
@@ -32,6 +33,7 @@ import (
 	"github.com/berth-iot/berth/internal/jobs"
 	"github.com/berth-iot/berth/internal/lifecycle"
 	"github.com/berth-iot/berth/internal/metrics"
+	"github.com/berth-iot/berth/internal/packages"
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
@@ -52,6 +54,7 @@ type Server struct {
 	shadows  *shadow.Service
 	jobs     *jobs.Service
 	commands *commands.Service
+	packages *packages.Catalogue
 	devices  *provisioning.Service
 	sessions *session.Sessions
 	broker   *broker.Broker
@@ -160,8 +163,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	where := &addresses{files: stored}
+	if s.packages, err = packages.Open(ctx, packages.Config{Store: s.db, Registry: reg, Shadows: s.shadows, Log: log}); err != nil {
+		return nil, err
+	}
 	if s.jobs, err = jobs.Open(ctx, jobs.Config{Store: s.db, Router: routes, Registry: reg, Log: log, Enabled: kinds.Enabled,
-		Sign: where.sign, Fetch: where.fetch}); err != nil {
+		Sign: where.sign, Fetch: where.fetch, Packages: s.packages}); err != nil {
 		return nil, err
 	}
 	reg.Observe(s.jobs)
@@ -186,7 +192,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}),
 		iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI),
-		iotcommands.ControlOperations(s.commands), iotcommands.DataOperations(s.commands))
+		iotcommands.ControlOperations(s.commands), iotcommands.DataOperations(s.commands), iotpackages.Operations(s.packages))
 	if err != nil {
 		return nil, err
 	}
@@ -327,6 +333,9 @@ func (s *Server) Close() error {
 	s.cancel()
 	if s.devices != nil {
 		s.devices.Close()
+	}
+	if s.packages != nil {
+		s.packages.Close()
 	}
 	if s.shadows != nil {
 		s.shadows.Close()

@@ -10,6 +10,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iotcommands"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
+	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
 )
 
 //go:generate go run . ../../../docs/compatibility.md
@@ -23,6 +24,7 @@ func page() []byte {
 		iotjobs.DataOperations(iotjobs.Config{}),
 		iotcommands.ControlOperations(nil),
 		iotcommands.DataOperations(nil),
+		iotpackages.Operations(nil),
 	)
 }
 
