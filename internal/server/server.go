@@ -22,11 +22,13 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/awsapi/iotcommands"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
+	"github.com/berth-iot/berth/internal/awsapi/iotdefender"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
 	"github.com/berth-iot/berth/internal/broker"
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/commands"
+	"github.com/berth-iot/berth/internal/defender"
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/eventconfig"
 	"github.com/berth-iot/berth/internal/files"
@@ -55,6 +57,7 @@ type Server struct {
 	jobs     *jobs.Service
 	commands *commands.Service
 	packages *packages.Catalogue
+	defender *defender.Service
 	devices  *provisioning.Service
 	sessions *session.Sessions
 	broker   *broker.Broker
@@ -148,7 +151,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	routes.Own(s.devices.Owner)
 	auth.SetNewcomers(s.devices)
 	events := lifecycle.New(routes, log)
-	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials, Lifecycle: events, Log: log})
+	if s.defender, err = defender.Open(ctx, defender.Config{Store: s.db, Router: routes, Registry: reg, Log: log}); err != nil {
+		return nil, err
+	}
+	routes.Own(s.defender.Owner)
+	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials, Lifecycle: lifecycles{events, s.defender}, Log: log})
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +199,8 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}),
 		iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI),
-		iotcommands.ControlOperations(s.commands), iotcommands.DataOperations(s.commands), iotpackages.Operations(s.packages))
+		iotcommands.ControlOperations(s.commands), iotcommands.DataOperations(s.commands), iotpackages.Operations(s.packages),
+		iotdefender.Operations(s.defender))
 	if err != nil {
 		return nil, err
 	}
@@ -333,6 +341,9 @@ func (s *Server) Close() error {
 	s.cancel()
 	if s.devices != nil {
 		s.devices.Close()
+	}
+	if s.defender != nil {
+		s.defender.Close()
 	}
 	if s.packages != nil {
 		s.packages.Close()

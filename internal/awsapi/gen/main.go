@@ -9,6 +9,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/awsapi/iotcommands"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
+	"github.com/berth-iot/berth/internal/awsapi/iotdefender"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
 )
@@ -25,6 +26,7 @@ func page() []byte {
 		iotcommands.ControlOperations(nil),
 		iotcommands.DataOperations(nil),
 		iotpackages.Operations(nil),
+		iotdefender.Operations(nil),
 	)
 }
 
