@@ -71,7 +71,7 @@ func newFakeAPI(t *testing.T, answers map[string]string) *fakeAPI {
 
 func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
-	v := sigv4.Verifier{Region: "us-east-1", Services: []string{"iot"}, Secret: func(id string) (string, bool) { return "secret", id == "AKIDEXAMPLE" }}
+	v := sigv4.Verifier{Region: "us-east-1", Services: []string{"iot", "iot-jobs-data"}, Secret: func(id string) (string, bool) { return "secret", id == "AKIDEXAMPLE" }}
 	if _, err := v.Verify(r, body); err != nil {
 		f.t.Errorf("%s %s: %v", r.Method, r.URL, err)
 	}

@@ -158,7 +158,12 @@ func (t *target) send(ctx context.Context, method, path, kind string, body []byt
 }
 
 func (s *site) send(ctx context.Context, method, path, kind string, body []byte, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(body))
+	return s.signed(ctx, "iot", method, s.base+path, kind, body, out)
+}
+
+// signed sends a request that is signed for a service.
+func (s *site) signed(ctx context.Context, service, method, address, kind string, body []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -171,7 +176,7 @@ func (s *site) send(ctx context.Context, method, path, kind string, body []byte,
 	}
 	signer := sigv4.Signer{
 		AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey, SessionToken: creds.SessionToken,
-		Region: s.cfg.Region, Service: "iot",
+		Region: s.cfg.Region, Service: service,
 	}
 	signer.Sign(req, body, time.Now())
 	resp, err := s.http().Do(req)

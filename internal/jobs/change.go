@@ -166,6 +166,11 @@ func (c *change) step(j *record, e *execution, ev ExecutionEvent, update func(e 
 	if effects&Finish != 0 {
 		c.executionEvent(e, string(e.status))
 	}
+	if next == Succeeded && c.cfg.Packages != nil && len(j.definition.Packages) > 0 {
+		if err := c.cfg.Packages.InstalledTx(c.tx, e.thing, j.definition.Packages); err != nil {
+			return false, err
+		}
+	}
 	c.tell(e.thing, before, after)
 	return true, nil
 }

@@ -105,6 +105,11 @@ func (s *Service) CreateJob(ctx context.Context, in NewJob) (*Job, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
+	if s.cfg.Packages != nil && len(in.Packages) > 0 {
+		if err := s.cfg.Packages.Check(ctx, in.Packages); err != nil {
+			return nil, invalid("%v", err)
+		}
+	}
 	if err := in.Schedule.Check(in.Selection == Continuous, s.now()); err != nil {
 		return nil, err
 	}

@@ -26,6 +26,16 @@ type Config struct {
 	// Fetch reads the job document that a documentSource names; false for a source that is only
 	// stored. Default nil.
 	Fetch func(ctx context.Context, source string) (document string, ok bool, err error)
+	// Packages, if set, knows the software that jobs install.
+	Packages Packages
+}
+
+// Packages is the software package catalogue.
+type Packages interface {
+	// Check returns what is wrong with the package versions of a job.
+	Check(ctx context.Context, versions []string) error
+	// InstalledTx is told of a job's success on a thing, in its transaction.
+	InstalledTx(tx *store.Tx, thing string, versions []string) error
 }
 
 // Service keeps jobs and answers devices. Its methods may be called concurrently.

@@ -235,7 +235,7 @@ func TestBadRequests(t *testing.T) {
 		"name with SQL":     {"POST", "/things/x'%3BDROP%20TABLE%20thing", map[string]string{}, 400},
 		"path tricks":       {"GET", "/things/..%2f..%2fca.key", nil, 400},
 		"unknown path":      {"GET", "/nothing/here", nil, 404},
-		"not there yet":     {"GET", "/packages", nil, 501},
+		"not there yet":     {"GET", "/mitigationactions/actions", nil, 501},
 		"body over limit":   {"POST", "/things/x", bytes.Repeat([]byte("x"), 3<<20), 413},
 		"thing not there":   {"GET", "/things/nobody", nil, 404},
 		"wrong certificate": {"GET", "/certificates/zz", nil, 400},

@@ -58,9 +58,15 @@ func (i *identities) open(ctx context.Context, cfg *Config) (err error) {
 }
 
 func (i *identities) api() iotauthn.Config {
-	return iotauthn.Config{Authorizers: i.authorizers, Domains: i.domains, Aliases: i.aliases, Registry: i.registry}
+	return iotauthn.Config{Authorizers: i.authorizers, Domains: i.domains, Aliases: i.aliases, Account: i.registry.Account()}
 }
 
 func (i *identities) credentials(c *callers, auth *authority.Authority) iotauthn.CredentialsConfig {
 	return iotauthn.CredentialsConfig{Aliases: i.aliases, Issuer: i.issuer, Access: auth, Sessions: i.sessions, Authenticate: c.authenticate}
+}
+
+// tagged are the operations that make something with tags.
+func (i *identities) tagged() map[string]string {
+	return map[string]string{"CreateAuthorizer": "authorizer/{authorizerName}",
+		"CreateDomainConfiguration": "domainconfiguration/{domainConfigurationName}", "CreateRoleAlias": "rolealias/{roleAlias}"}
 }

@@ -18,19 +18,22 @@ import (
 	"github.com/berth-iot/berth/internal/accesskey"
 	"github.com/berth-iot/berth/internal/admin"
 	"github.com/berth-iot/berth/internal/authority"
-	"github.com/berth-iot/berth/internal/authorizer"
 	"github.com/berth-iot/berth/internal/awsapi"
 	indexapi "github.com/berth-iot/berth/internal/awsapi/fleetindex"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/awsapi/iotauthn"
+	"github.com/berth-iot/berth/internal/awsapi/iotcommands"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
+	"github.com/berth-iot/berth/internal/awsapi/iotdefender"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 	"github.com/berth-iot/berth/internal/awsapi/iotota"
+	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
 	"github.com/berth-iot/berth/internal/broker"
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/codesign"
+	"github.com/berth-iot/berth/internal/commands"
+	"github.com/berth-iot/berth/internal/defender"
 	"github.com/berth-iot/berth/internal/denial"
-	"github.com/berth-iot/berth/internal/domain"
 	"github.com/berth-iot/berth/internal/eventconfig"
 	"github.com/berth-iot/berth/internal/files"
 	"github.com/berth-iot/berth/internal/fleetindex"
@@ -39,9 +42,9 @@ import (
 	"github.com/berth-iot/berth/internal/lifecycle"
 	"github.com/berth-iot/berth/internal/metrics"
 	"github.com/berth-iot/berth/internal/ota"
+	"github.com/berth-iot/berth/internal/packages"
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
-	"github.com/berth-iot/berth/internal/rolealias"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/seal"
 	"github.com/berth-iot/berth/internal/session"
@@ -62,6 +65,9 @@ type Server struct {
 	jobs     *jobs.Service
 	streams  *stream.Service
 	updates  *ota.Service
+	commands *commands.Service
+	packages *packages.Catalogue
+	defender *defender.Service
 	devices  *provisioning.Service
 	index    *fleetindex.Service
 	sessions *session.Sessions
@@ -162,8 +168,13 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if s.index, err = fleetindex.Open(ctx, fleetindex.Config{Store: s.db, Registry: reg, Shadows: s.shadows, Log: log}); err != nil {
 		return nil, err
 	}
+	if s.defender, err = defender.Open(ctx, defender.Config{Store: s.db, Router: routes, Registry: reg, Log: log}); err != nil {
+		return nil, err
+	}
+	routes.Own(s.defender.Owner)
 	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials,
-		Lifecycle: session.Listeners{events, s.index.Lifecycle()}, Log: log})
+		Lifecycle: session.Listeners{events, s.index.Lifecycle(), s.defender}, Log: log})
+	s.defender.ObserveViolations(s.index.SetViolations)
 	if err != nil {
 		return nil, err
 	}
@@ -178,12 +189,19 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	where := &addresses{files: stored}
+	if s.packages, err = packages.Open(ctx, packages.Config{Store: s.db, Registry: reg, Shadows: s.shadows, Log: log}); err != nil {
+		return nil, err
+	}
 	if s.jobs, err = jobs.Open(ctx, jobs.Config{Store: s.db, Router: routes, Registry: reg, Log: log, Enabled: kinds.Enabled,
-		Sign: where.sign, Fetch: where.fetch}); err != nil {
+		Sign: where.sign, Fetch: where.fetch, Packages: s.packages}); err != nil {
 		return nil, err
 	}
 	reg.Observe(s.jobs)
 	routes.Own(s.jobs.Owner)
+	if s.commands, err = commands.Open(ctx, commands.Config{Store: s.db, Router: routes, Registry: reg, Log: log}); err != nil {
+		return nil, err
+	}
+	routes.Own(s.commands.Owner)
 	if s.streams, err = stream.Open(ctx, stream.Config{Store: s.db, Router: routes, Files: stored, Log: log, ARN: reg.ARN, Fetch: where.object(cfg.Region)}); err != nil {
 		return nil, err
 	}
@@ -207,21 +225,26 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, Newcomers: s.devices, CustomAuth: others.logins, Domains: others.domains,
 		ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
 
-	for kind, count := range map[string]string{"stream": stream.Count, "otaupdate": ota.Count, "authorizer": authorizer.Count,
-		"domainconfiguration": domain.Count, "rolealias": rolealias.Count} {
-		reg.Taggable(kind, count)
-	}
-
 	caller := &callers{registry: reg, authority: auth, keys: keys, issuer: others.issuer, domains: others.domains, logins: others.logins, broker: s.broker}
 	caller.verify(cfg.Region)
 	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.index, s.db)
 	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: kinds, Region: cfg.Region, Sessions: s.sessions, Access: auth}
+	for kind, count := range taggable {
+		reg.Taggable(kind, count)
+	}
 	api, err := awsapi.New(awsapi.Config{Authenticate: caller.authenticate, Log: log, Observe: gauges.Request},
 		iot.Operations(iot.Config{Registry: reg, Authority: certs, Provisioning: s.devices, Endpoint: cfg.Endpoint}),
 		iotdata.Operations(iotdata.Config{Router: routes, Sessions: s.sessions, Shadows: s.shadows, Limits: limits, Access: auth}),
-		iotauthn.Operations(others.api()), iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI),
-		iotota.Operations(iotota.Config{Streams: s.streams, Updates: s.updates, Registry: reg}),
-		indexapi.Operations(indexapi.Config{Index: s.index, Registry: reg}))
+		iotauthn.Operations(others.api()).Tag(reg, others.tagged()), iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI),
+		iotota.Operations(iotota.Config{Streams: s.streams, Updates: s.updates}).Tag(reg, map[string]string{
+			"CreateStream": "stream/{streamId}", "CreateOTAUpdate": "otaupdate/{otaUpdateId}"}),
+		indexapi.Operations(indexapi.Config{Index: s.index, Registry: reg}),
+		iotcommands.ControlOperations(s.commands).Tag(reg, map[string]string{"CreateCommand": "command/{commandId}"}), iotcommands.DataOperations(s.commands),
+		iotpackages.Operations(s.packages).Tag(reg, map[string]string{
+			"CreatePackage": "package/{packageName}", "CreatePackageVersion": "package/{packageName}/version/{versionName}"}),
+		iotdefender.Operations(s.defender).Tag(reg, map[string]string{
+			"CreateSecurityProfile": "securityprofile/{securityProfileName}", "CreateCustomMetric": "custommetric/{metricName}",
+			"CreateDimension": "dimension/{name}", "CreateScheduledAudit": "scheduledaudit/{scheduledAuditName}"}))
 	if err != nil {
 		return nil, err
 	}
@@ -368,6 +391,12 @@ func (s *Server) Close() error {
 	if s.devices != nil {
 		s.devices.Close()
 	}
+	if s.defender != nil {
+		s.defender.Close()
+	}
+	if s.packages != nil {
+		s.packages.Close()
+	}
 	if s.shadows != nil {
 		s.shadows.Close()
 	}
@@ -379,6 +408,9 @@ func (s *Server) Close() error {
 	}
 	if s.jobs != nil {
 		s.jobs.Close()
+	}
+	if s.commands != nil {
+		s.commands.Close()
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

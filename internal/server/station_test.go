@@ -203,7 +203,9 @@ func TestStation(t *testing.T) {
 			lanes.Wait()
 		})
 	}
-	var list struct{ Certificates []struct{ CertificateID, Status string } }
+	var list struct {
+		Certificates []struct{ CertificateID, Status string }
+	}
 	f.api("GET", "/certificates?pageSize=100", nil, &list)
 	active := 0
 	for _, c := range list.Certificates {

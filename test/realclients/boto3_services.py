@@ -320,6 +320,63 @@ class Identities(Case):
         iot.delete_domain_configuration(domainConfigurationName="dc")
 
 
+class Commands(Case):
+    def setUp(self):
+        self.knows("CreateCommand")
+
+    def test_life(self):
+        made = iot.create_command(commandId="c1", namespace="AWS-IoT", payload={"content": b'{"on":true}', "contentType": "application/json"},
+                                  displayName="on", tags=[{"Key": "k", "Value": "v"}])
+        self.assertEqual(made["commandArn"], ARN + "command/c1")
+        self.assertEqual(iot.list_tags_for_resource(resourceArn=made["commandArn"])["tags"], [{"Key": "k", "Value": "v"}])
+        self.assertEqual(iot.get_command(commandId="c1")["payload"]["content"], b'{"on":true}')
+        iot.create_thing(thingName="ct")
+        target = ARN + "thing/ct"
+        started = jobs.start_command_execution(commandArn=made["commandArn"], targetArn=target, executionTimeoutSeconds=60)
+        found = iot.get_command_execution(executionId=started["executionId"], targetArn=target)
+        self.assertEqual((found["status"], found["executionTimeoutSeconds"]), ("CREATED", 60))
+        self.assertEqual([e["executionId"] for e in iot.list_command_executions(targetArn=target)["commandExecutions"]], [started["executionId"]])
+        self.refused("ResourceNotFoundException", jobs.start_command_execution, commandArn=ARN + "command/none", targetArn=target)
+        iot.update_command(commandId="c1", deprecated=True)
+        self.assertTrue([c for c in iot.list_commands()["commands"] if c["commandId"] == "c1"][0]["deprecated"])
+
+
+class Packages(Case):
+    def setUp(self):
+        self.knows("CreatePackage")
+
+    def test_life(self):
+        iot.create_package(packageName="pk", tags={"a": "b"})
+        made = iot.create_package_version(packageName="pk", versionName="1.0", attributes={"x": "1"}, tags={"c": "d"})
+        self.assertEqual(made["status"], "DRAFT")
+        self.assertEqual(iot.list_tags_for_resource(resourceArn=made["packageVersionArn"])["tags"], [{"Key": "c", "Value": "d"}])
+        iot.update_package_version(packageName="pk", versionName="1.0", action="PUBLISH")
+        self.assertEqual(iot.get_package_version(packageName="pk", versionName="1.0")["status"], "PUBLISHED")
+        iot.update_package(packageName="pk", defaultVersionName="1.0")
+        self.assertEqual(iot.get_package(packageName="pk")["defaultVersionName"], "1.0")
+        self.assertEqual([v["versionName"] for v in iot.list_package_versions(packageName="pk")["packageVersionSummaries"]], ["1.0"])
+
+
+class Defender(Case):
+    def test_profile(self):
+        made = iot.create_security_profile(securityProfileName="sp", behaviors=[{
+            "name": "few", "metric": "aws:num-listening-tcp-ports", "criteria": {"comparisonOperator": "less-than", "value": {"count": 5}}}],
+            tags=[{"Key": "k", "Value": "v"}])
+        self.assertEqual(iot.list_tags_for_resource(resourceArn=made["securityProfileArn"])["tags"], [{"Key": "k", "Value": "v"}])
+        iot.attach_security_profile(securityProfileName="sp", securityProfileTargetArn=ARN + "all/registered-things")
+        self.assertEqual(iot.describe_security_profile(securityProfileName="sp")["behaviors"][0]["name"], "few")
+        self.assertEqual(iot.list_active_violations()["activeViolations"], [])
+
+    def test_audit(self):
+        name = "IOT_POLICY_OVERLY_PERMISSIVE_CHECK"
+        iot.create_policy(policyName="too-much", policyDocument=ALLOW)
+        iot.update_account_audit_configuration(roleArn=ROLE, auditCheckConfigurations={name: {"enabled": True}})
+        task = iot.start_on_demand_audit_task(targetCheckNames=[name])["taskId"]
+        until("audit", lambda: iot.describe_audit_task(taskId=task)["taskStatus"] == "COMPLETED")
+        found = iot.list_audit_findings(taskId=task)["findings"]
+        self.assertIn("too-much", [f["nonCompliantResource"]["resourceIdentifier"].get("policyVersionIdentifier", {}).get("policyName") for f in found])
+
+
 if __name__ == "__main__":
     print("boto3", boto3.__version__, "python", sys.version.split()[0])
     unittest.main(verbosity=2, warnings="ignore")

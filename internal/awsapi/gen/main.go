@@ -9,9 +9,12 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/fleetindex"
 	"github.com/berth-iot/berth/internal/awsapi/iot"
 	"github.com/berth-iot/berth/internal/awsapi/iotauthn"
+	"github.com/berth-iot/berth/internal/awsapi/iotcommands"
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
+	"github.com/berth-iot/berth/internal/awsapi/iotdefender"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 	"github.com/berth-iot/berth/internal/awsapi/iotota"
+	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
 )
 
 //go:generate go run . ../../../docs/compatibility.md
@@ -26,6 +29,10 @@ func page() []byte {
 		fleetindex.Operations(fleetindex.Config{}),
 		iotjobs.DataOperations(iotjobs.Config{}),
 		iotota.Operations(iotota.Config{}),
+		iotcommands.ControlOperations(nil),
+		iotcommands.DataOperations(nil),
+		iotpackages.Operations(nil),
+		iotdefender.Operations(nil),
 	)
 }
 

@@ -7,7 +7,6 @@ import (
 	"github.com/berth-iot/berth/internal/authorizer"
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/domain"
-	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/rolealias"
 )
 
@@ -16,7 +15,7 @@ type Config struct {
 	Authorizers *authorizer.Service
 	Domains     *domain.Domains
 	Aliases     *rolealias.Aliases
-	Registry    *registry.Registry
+	Account     string // owner of role aliases
 }
 
 type plane struct{ Config }
@@ -27,7 +26,7 @@ type empty struct{}
 func Operations(cfg Config) awsapi.Set {
 	p := &plane{cfg}
 	return awsapi.Set{Service: awsapi.IoT, Handlers: map[string]awsapi.Handler{
-		"CreateAuthorizer":          awsapi.Tagged(cfg.Registry, "authorizer", "authorizerName", p.createAuthorizer),
+		"CreateAuthorizer":          p.createAuthorizer,
 		"DescribeAuthorizer":        p.describeAuthorizer,
 		"UpdateAuthorizer":          p.updateAuthorizer,
 		"DeleteAuthorizer":          p.deleteAuthorizer,
@@ -37,13 +36,13 @@ func Operations(cfg Config) awsapi.Set {
 		"ClearDefaultAuthorizer":    p.clearDefaultAuthorizer,
 		"TestInvokeAuthorizer":      p.testInvokeAuthorizer,
 
-		"CreateDomainConfiguration":   awsapi.Tagged(cfg.Registry, "domainconfiguration", "domainConfigurationName", p.createDomainConfiguration),
+		"CreateDomainConfiguration":   p.createDomainConfiguration,
 		"DescribeDomainConfiguration": p.describeDomainConfiguration,
 		"UpdateDomainConfiguration":   p.updateDomainConfiguration,
 		"DeleteDomainConfiguration":   p.deleteDomainConfiguration,
 		"ListDomainConfigurations":    p.listDomainConfigurations,
 
-		"CreateRoleAlias":   awsapi.Tagged(cfg.Registry, "rolealias", "roleAlias", p.createRoleAlias),
+		"CreateRoleAlias":   p.createRoleAlias,
 		"DescribeRoleAlias": p.describeRoleAlias,
 		"UpdateRoleAlias":   p.updateRoleAlias,
 		"DeleteRoleAlias":   p.deleteRoleAlias,

@@ -71,7 +71,7 @@ func (p *plane) describeRoleAlias(ctx context.Context, req *awsapi.Request) (any
 	}
 	return struct {
 		Description description `json:"roleAliasDescription"`
-	}{description{roleAliasAndARN{a.Name, a.ARN}, a.RoleARN, p.Registry.Account(), int64(a.Duration / time.Second), awsapi.Time(a.Created), awsapi.Time(a.Modified)}}, nil
+	}{description{roleAliasAndARN{a.Name, a.ARN}, a.RoleARN, p.Account, int64(a.Duration / time.Second), awsapi.Time(a.Created), awsapi.Time(a.Modified)}}, nil
 }
 
 func (p *plane) deleteRoleAlias(ctx context.Context, req *awsapi.Request) (any, error) {

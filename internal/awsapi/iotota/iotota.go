@@ -11,15 +11,13 @@ import (
 	"github.com/berth-iot/berth/internal/codesign"
 	"github.com/berth-iot/berth/internal/jobs"
 	"github.com/berth-iot/berth/internal/ota"
-	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/stream"
 )
 
 // Config is what the operations work on.
 type Config struct {
-	Streams  *stream.Service
-	Updates  *ota.Service
-	Registry *registry.Registry // of tags
+	Streams *stream.Service
+	Updates *ota.Service
 }
 
 type plane struct{ Config }
@@ -28,12 +26,12 @@ type plane struct{ Config }
 func Operations(cfg Config) awsapi.Set {
 	p := &plane{cfg}
 	handlers := map[string]awsapi.Handler{
-		"CreateStream":    awsapi.Tagged(cfg.Registry, "stream", "streamId", p.createStream),
+		"CreateStream":    p.createStream,
 		"UpdateStream":    p.updateStream,
 		"DescribeStream":  p.describeStream,
 		"DeleteStream":    p.deleteStream,
 		"ListStreams":     p.listStreams,
-		"CreateOTAUpdate": awsapi.Tagged(cfg.Registry, "otaupdate", "otaUpdateId", p.createUpdate),
+		"CreateOTAUpdate": p.createUpdate,
 		"GetOTAUpdate":    p.getUpdate,
 		"ListOTAUpdates":  p.listUpdates,
 		"DeleteOTAUpdate": p.deleteUpdate,
