@@ -15,7 +15,7 @@ var ESP32C5 = &Chip{
 	ROMDeflate:     true,
 	ROMMD5:         true,
 
-	MAC: MAC{Registers: []uint32{0x600B4844, 0x600B4848}},
+	MAC: MAC{Registers: []uint32{0x600B4844, 0x600B4848}, Extended: true},
 	Revision: Revision{
 		Major:   []Field{{Address: 0x600B484C, Shift: 4, Width: 2}},
 		Minor:   []Field{{Address: 0x600B484C, Shift: 0, Width: 4}},

@@ -15,7 +15,7 @@ var ESP32H2 = &Chip{
 	ROMDeflate:     true,
 	ROMMD5:         true,
 
-	MAC: MAC{Registers: []uint32{0x600B0844, 0x600B0848}},
+	MAC: MAC{Registers: []uint32{0x600B0844, 0x600B0848}, Extended: true},
 	Revision: Revision{
 		Major:   []Field{{Address: 0x600B0850, Shift: 21, Width: 2}},
 		Minor:   []Field{{Address: 0x600B0850, Shift: 18, Width: 3}},

@@ -15,6 +15,9 @@ type MAC struct {
 	Registers []uint32
 	// Scattered is the layout of ESP8266.
 	Scattered bool
+	// Extended says that the high half of the second word holds FF:FE, what the MAC
+	// address gets in its middle to be an EUI-64.
+	Extended bool
 }
 
 // ErrMAC means that the registers hold no MAC address.
@@ -52,10 +55,11 @@ func (m MAC) Address(words []uint32) ([6]byte, error) {
 // Words returns what Registers hold on a chip with that address.
 func (m MAC) Words(mac [6]byte) []uint32 {
 	if !m.Scattered {
-		return []uint32{
-			uint32(mac[2])<<24 | uint32(mac[3])<<16 | uint32(mac[4])<<8 | uint32(mac[5]),
-			uint32(mac[0])<<8 | uint32(mac[1]),
+		high := uint32(mac[0])<<8 | uint32(mac[1])
+		if m.Extended {
+			high |= 0xFFFE << 16
 		}
+		return []uint32{uint32(mac[2])<<24 | uint32(mac[3])<<16 | uint32(mac[4])<<8 | uint32(mac[5]), high}
 	}
 	return []uint32{
 		uint32(mac[5]) << 24,

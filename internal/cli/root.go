@@ -61,6 +61,7 @@ device side in one program.`,
 		pubCommand(),
 		subCommand(),
 		benchCommand(),
+		virtualESP32Command(),
 	)
 	return root
 }
