@@ -268,9 +268,10 @@ func (s *Session) Erase(ctx context.Context, address, size uint32) error {
 	if err := s.within(op, address, uint64(size)); err != nil {
 		return err
 	}
-	if s.security.SecureBoot && address <= s.chip.BootloaderOffset {
-		return &Error{Op: op, Reason: ErrSecurity, Text: "secure boot is on, and the bootloader is in there",
-			Remedy: "without a signed bootloader the board never starts again: erase from behind it"}
+	boot := uint64(s.chip.BootloaderOffset)
+	if (s.security.SecureBoot || s.security.FlashEncryption) && uint64(address) <= boot && boot < uint64(address)+uint64(size) {
+		return &Error{Op: op, Reason: ErrSecurity, Text: s.security.String() + " is on, and the bootloader is in there",
+			Remedy: "without a bootloader made for this board it never starts again: erase from behind it"}
 	}
 	var err error
 	switch {
@@ -318,12 +319,24 @@ func (s *Session) hurry(ctx context.Context, bytes int) error {
 	if !ok || s.opt.Baud == 0 || s.opt.Baud == s.baud || bytes < bulkBytes || s.slow || !s.chip.ROMAttach && !s.stubAnswers {
 		return nil
 	}
-	old := uint32(0)
-	if s.stubAnswers {
-		old = uint32(s.baud)
-	}
-	if _, err := s.command(ctx, request{op: opChangeBaudrate, data: words(uint32(s.opt.Baud), old)}); err != nil {
-		return err
+	for attempt := range 2 {
+		old := uint32(0)
+		if s.stubAnswers {
+			old = uint32(s.baud)
+		}
+		_, err := s.link.once(ctx, request{op: opChangeBaudrate, data: words(uint32(s.opt.Baud), old)}, commandTimeout)
+		if err == nil {
+			break
+		}
+		if !transient(err) || attempt > 0 {
+			return err
+		}
+		if err := s.resume(ctx); err != nil {
+			return err
+		}
+		if s.slow || s.baud == s.opt.Baud { // or only its answer was lost
+			return nil
+		}
 	}
 	if err := rate.SetBaud(s.opt.Baud); err != nil {
 		return unplugged("set the baud rate", err)
