@@ -18,8 +18,6 @@ const (
 
 	// romLimit is what a ROM reaches with addresses of 24 bits.
 	romLimit = 16 << 20
-	// assumedSize is what a ROM takes the flash for until SPI_SET_PARAMS.
-	assumedSize = 4 << 20
 )
 
 // FlashID returns the JEDEC identifier of the flash chip: manufacturer in the low byte, then type,
