@@ -51,10 +51,9 @@ const (
 
 // effect is what a command does beyond its answer.
 type effect struct {
-	reset  bool // the chip starts anew
-	run    bool // and leaves the loader, whatever its boot pin says
-	baud   int  // the UART's new rate
-	greets bool // code in RAM was started, and it is the stub
+	reset bool // the chip starts anew
+	run   bool // and leaves the loader, whatever its boot pin says
+	baud  int  // the UART's new rate
 }
 
 // loader is the serial protocol of a chip in download mode: its ROM's or, once a stub was
@@ -354,7 +353,7 @@ func (l *loader) readSlow(offset, size uint32) answer {
 // reading is a READ_FLASH of a stub that is under way.
 type reading struct {
 	offset, left, packet uint32
-	sent, acked          uint32
+	sent                 uint32
 	sum                  []byte
 }
 
