@@ -129,6 +129,11 @@ func (l *loader) frame(f []byte) effect {
 	}
 	l.count.command(op, a.code != 0)
 	if !a.quiet {
+		if l.locked(op) {
+			// What secure download mode has switched off is answered under another
+			// opcode; that is how esptool knows the mode.
+			op = 0
+		}
 		l.reply(op, a)
 	}
 	if a.code == 0 && then != nil {
@@ -154,14 +159,24 @@ func (l *loader) reply(op byte, a answer) {
 	l.send(append(p, data...))
 }
 
+// locked tells whether secure download mode has switched a command off.
+func (l *loader) locked(op byte) bool {
+	switch op {
+	case opMemBegin, opMemData, opMemEnd, opReadReg, opWriteReg, opSPIFlashMD5, opReadFlashSlow:
+		return l.id.security.SecureDownload
+	}
+	return false
+}
+
 // knows tells whether the loader that runs has the command.
 func (l *loader) knows(op byte) bool {
 	c, old := l.id.chip, l.id.chip.ImageID == chip.NoID
+	if l.locked(op) {
+		return false
+	}
 	switch op {
-	case opSync, opFlashBegin, opFlashData, opFlashEnd:
+	case opSync, opFlashBegin, opFlashData, opFlashEnd, opMemBegin, opMemData, opMemEnd, opReadReg, opWriteReg:
 		return true
-	case opMemBegin, opMemData, opMemEnd, opReadReg, opWriteReg:
-		return !l.id.security.SecureDownload
 	case opSPIAttach, opSPISetParams:
 		return l.stub || c.ROMAttach
 	case opChangeBaudrate:
@@ -169,9 +184,9 @@ func (l *loader) knows(op byte) bool {
 	case opFlashDeflBegin, opFlashDeflData, opFlashDeflEnd:
 		return l.stub || c.ROMDeflate
 	case opSPIFlashMD5:
-		return (l.stub || c.ROMMD5) && !l.id.security.SecureDownload
+		return l.stub || c.ROMMD5
 	case opReadFlashSlow:
-		return !l.stub && !old && !l.id.security.SecureDownload
+		return !l.stub && !old
 	case opGetSecurityInfo:
 		return c.SecurityInfoLen > 0
 	case opEraseFlash, opEraseRegion, opReadFlash, opRunUserCode:
