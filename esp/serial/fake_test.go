@@ -28,7 +28,6 @@ type fakeROM struct {
 	count map[byte]int
 	text  string // said on connection and instead of every answer, by a chip in run mode
 	mute  atomic.Bool
-	rate  int // the chip's baud rate, once it was changed
 
 	at, blocks int
 	inflate    []byte
