@@ -107,6 +107,9 @@ func (s *Session) resume(ctx context.Context) error {
 	hadStub := s.stubAnswers
 	err := s.sync(ctx, syncsPerAttempt)
 	if errors.Is(err, ErrTimeout) {
+		err = s.otherRate(ctx)
+	}
+	if errors.Is(err, ErrTimeout) {
 		s.slow = s.slow || s.baud != s.opt.InitialBaud
 		if err = s.connect(ctx); err == nil {
 			err = s.sameBoard(ctx)
@@ -126,6 +129,24 @@ func (s *Session) resume(ctx context.Context) error {
 		return s.attach(ctx)
 	}
 	return nil
+}
+
+// otherRate calls the loader at the rate that it has if only the answer to the change was lost, or
+// if it has reset since. ErrTimeout means that it is at neither.
+func (s *Session) otherRate(ctx context.Context) error {
+	rate, ok := s.link.port.(Rate)
+	if !ok || s.opt.Baud == 0 || s.opt.Baud == s.opt.InitialBaud {
+		return ErrTimeout
+	}
+	was := s.baud
+	s.baud = s.opt.Baud
+	if was == s.opt.Baud {
+		s.baud = s.opt.InitialBaud
+	}
+	if err := rate.SetBaud(s.baud); err != nil {
+		return unplugged("set the baud rate", err)
+	}
+	return s.sync(ctx, syncsPerAttempt)
 }
 
 // sameBoard makes sure that nobody has plugged in another board meanwhile.

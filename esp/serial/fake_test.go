@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 
 	"github.com/berth-iot/berth/esp/chip"
@@ -26,14 +27,13 @@ type fakeROM struct {
 	fault func(op byte, nth int) fault
 	count map[byte]int
 	text  string // said on connection and instead of every answer, by a chip in run mode
-	mute  bool
+	mute  atomic.Bool
 
 	at, blocks int
 	inflate    []byte
 	size       int
 	begun      byte
 	attached   bool
-	acks       chan int
 }
 
 type fault int
@@ -89,7 +89,6 @@ func (f *fakeROM) serve(conn net.Conn) {
 	if f.text != "" {
 		out <- []byte(f.text)
 	}
-	f.acks = make(chan int, 64)
 	frames := make(chan []byte, 256)
 	go func() {
 		defer close(frames)
@@ -107,7 +106,7 @@ func (f *fakeROM) serve(conn net.Conn) {
 		}
 	}()
 	for frame := range frames {
-		if f.mute || f.text != "" && f.text != "ets\r\n" {
+		if f.mute.Load() || f.text != "" && f.text != "ets\r\n" {
 			continue
 		}
 		if len(frame) < 8 || frame[0] != 0 {
@@ -239,7 +238,7 @@ func (f *fakeROM) do(op byte, data []byte, sum byte, worn bool) [][]byte {
 			return bad
 		}
 		f.begun, f.size, f.at, f.inflate = op, int(word(0)), int(word(3)), nil
-		f.blocks = 0
+		f.blocks = int(word(1))
 		if !f.stub && f.attached || f.chip == chip.ESP8266 {
 			erase := (word(0) + SectorSize - 1) &^ (SectorSize - 1)
 			for i := range flash(word(3), erase) {
@@ -266,12 +265,18 @@ func (f *fakeROM) do(op byte, data []byte, sum byte, worn bool) [][]byte {
 			return ok
 		}
 		f.inflate = append(f.inflate, block...)
-		if r, err := zlib.NewReader(bytes.NewReader(f.inflate)); err == nil {
-			b, _ := io.ReadAll(r)
-			copy(f.flash[f.at:], b)
-		} else if len(f.inflate) > 2 {
+		r, err := zlib.NewReader(bytes.NewReader(f.inflate))
+		if err != nil {
 			return [][]byte{f.answer(op, 0, nil, 0x0B)}
 		}
+		if int(word(1)) < f.blocks-1 {
+			return ok
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			return [][]byte{f.answer(op, 0, nil, 0x0B)}
+		}
+		copy(f.flash[f.at:], b)
 		return ok
 	case opFlashEnd:
 		return ok

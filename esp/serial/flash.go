@@ -18,8 +18,6 @@ const (
 
 	// romLimit is what a ROM reaches with addresses of 24 bits.
 	romLimit = 16 << 20
-	// assumedSize is what a ROM takes the flash for until SPI_SET_PARAMS.
-	assumedSize = 4 << 20
 )
 
 // FlashID returns the JEDEC identifier of the flash chip: manufacturer in the low byte, then type,
@@ -100,9 +98,37 @@ func (s *Session) setParameters(ctx context.Context, send sender) error {
 	return err
 }
 
-// readFlashID has the SPI controller send the JEDEC command 0x9F. The registers that the ROM set
-// up for its own reads are put back.
+// readFlashID finds out the flash chip and its size. A chip that reset meanwhile shows no
+// identifier, so it is asked once more.
 func (s *Session) readFlashID(ctx context.Context) error {
+	id, err := s.jedecID(ctx)
+	if err != nil {
+		return err
+	}
+	size := sizeOf(id)
+	if size == 0 {
+		if err := s.resume(ctx); err != nil {
+			return err
+		}
+		if id, err = s.jedecID(ctx); err != nil {
+			return err
+		}
+		size = sizeOf(id)
+	}
+	if size == 0 && s.size == 0 {
+		return &Error{Op: "identify the flash", Reason: ErrNoFlash, Text: fmt.Sprintf("the flash chip answers 0x%06x, which tells no size", id),
+			Remedy: "check the module; if the flash is sound, give its size"}
+	}
+	s.flashID = id
+	if s.size == 0 {
+		s.size = size
+	}
+	return nil
+}
+
+// jedecID has the SPI controller send the JEDEC command 0x9F. The registers that the ROM set up
+// for its own reads are put back.
+func (s *Session) jedecID(ctx context.Context) (uint32, error) {
 	const (
 		usrCommand = 1 << 31
 		usrMISO    = 1 << 28
@@ -113,11 +139,11 @@ func (s *Session) readFlashID(ctx context.Context) error {
 	r := s.chip.SPI
 	usr, err := s.readRegister(ctx, r.Base+r.USR)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	usr2, err := s.readRegister(ctx, r.Base+r.USR2)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	length := [2]uint32{r.Base + r.MISOLengths, bits - 1}
 	if r.MISOLengths == 0 {
@@ -125,34 +151,20 @@ func (s *Session) readFlashID(ctx context.Context) error {
 	}
 	for _, set := range [][2]uint32{length, {r.Base + r.USR, usrCommand | usrMISO}, {r.Base + r.USR2, readID}, {r.Base + r.W0, 0}, {r.Base, start}} {
 		if err := s.writeRegister(ctx, set[0], set[1]); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	// Thirty-two bits at megahertz are over long before the next command has come.
 	id, err := s.readRegister(ctx, r.Base+r.W0)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, set := range [][2]uint32{{r.Base + r.USR, usr}, {r.Base + r.USR2, usr2}} {
 		if err := s.writeRegister(ctx, set[0], set[1]); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	id &= 0xFFFFFF
-	size := sizeOf(id)
-	if size == 0 {
-		if s.size != 0 { // known from elsewhere
-			s.flashID = id
-			return nil
-		}
-		return &Error{Op: "identify the flash", Reason: ErrNoFlash, Text: fmt.Sprintf("the flash chip answers 0x%06x, which tells no size", id),
-			Remedy: "check the module; if the flash is sound, give its size"}
-	}
-	s.flashID = id
-	if s.size == 0 {
-		s.size = size
-	}
-	return nil
+	return id & 0xFFFFFF, nil
 }
 
 // sizeOf reads the capacity byte of a JEDEC identifier: a power of two, which some makers write
@@ -190,20 +202,24 @@ func (s *Session) md5(ctx context.Context, address, size uint32) (sum [md5.Size]
 	if !s.chip.ROMMD5 && !s.stubAnswers {
 		return sum, s.needsStub("compute an MD5")
 	}
-	answer, err := s.commandWithin(ctx, request{op: opSPIFlashMD5, data: words(address, size, 0, 0)}, perMiB(md5PerMiB, size))
-	if err != nil {
-		return sum, err
-	}
-	switch len(answer.data) {
-	case md5.Size:
-		copy(sum[:], answer.data)
-		return sum, nil
-	case 2 * md5.Size:
-		if _, err := hex.Decode(sum[:], answer.data); err == nil {
-			return sum, nil
+	for range commandAttempts {
+		var answer response
+		answer, err = s.commandWithin(ctx, request{op: opSPIFlashMD5, data: words(address, size, 0, 0)}, perMiB(md5PerMiB, size))
+		if err != nil {
+			return sum, err
 		}
+		switch len(answer.data) {
+		case md5.Size: // of a stub
+			copy(sum[:], answer.data)
+			return sum, nil
+		case 2 * md5.Size: // of a ROM
+			if _, err := hex.Decode(sum[:], answer.data); err == nil {
+				return sum, nil
+			}
+		}
+		err = fmt.Errorf("%w: an MD5 of %d bytes", errNotResponse, len(answer.data))
 	}
-	return sum, fmt.Errorf("%w: an MD5 of %d bytes", errNotResponse, len(answer.data))
+	return sum, err
 }
 
 func (s *Session) needsStub(what string) error {
@@ -250,9 +266,10 @@ func (s *Session) Erase(ctx context.Context, address, size uint32) error {
 	if err := s.within(op, address, uint64(size)); err != nil {
 		return err
 	}
-	if s.security.SecureBoot && address <= s.chip.BootloaderOffset {
-		return &Error{Op: op, Reason: ErrSecurity, Text: "secure boot is on, and the bootloader is in there",
-			Remedy: "without a signed bootloader the board never starts again: erase from behind it"}
+	boot := uint64(s.chip.BootloaderOffset)
+	if (s.security.SecureBoot || s.security.FlashEncryption) && uint64(address) <= boot && boot < uint64(address)+uint64(size) {
+		return &Error{Op: op, Reason: ErrSecurity, Text: s.security.String() + " is on, and the bootloader is in there",
+			Remedy: "without a bootloader made for this board it never starts again: erase from behind it"}
 	}
 	var err error
 	switch {
@@ -300,12 +317,24 @@ func (s *Session) hurry(ctx context.Context, bytes int) error {
 	if !ok || s.opt.Baud == 0 || s.opt.Baud == s.baud || bytes < bulkBytes || s.slow || !s.chip.ROMAttach && !s.stubAnswers {
 		return nil
 	}
-	old := uint32(0)
-	if s.stubAnswers {
-		old = uint32(s.baud)
-	}
-	if _, err := s.command(ctx, request{op: opChangeBaudrate, data: words(uint32(s.opt.Baud), old)}); err != nil {
-		return err
+	for attempt := range 2 {
+		old := uint32(0)
+		if s.stubAnswers {
+			old = uint32(s.baud)
+		}
+		_, err := s.link.once(ctx, request{op: opChangeBaudrate, data: words(uint32(s.opt.Baud), old)}, commandTimeout)
+		if err == nil {
+			break
+		}
+		if !transient(err) || attempt > 0 {
+			return err
+		}
+		if err := s.resume(ctx); err != nil {
+			return err
+		}
+		if s.slow || s.baud == s.opt.Baud { // or only its answer was lost
+			return nil
+		}
 	}
 	if err := rate.SetBaud(s.opt.Baud); err != nil {
 		return unplugged("set the baud rate", err)

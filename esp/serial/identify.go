@@ -106,6 +106,15 @@ func (s *Session) detect(ctx context.Context) (*chip.Chip, error) {
 		return nil, err
 	}
 	if c, ok := chip.ByMagic(magic); ok {
+		if c.SecurityInfoLen > 0 { // it did not understand, though it knows the question
+			again, err := s.securityInfo(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if again != c {
+				return nil, fmt.Errorf("%w: the %s does not tell its security settings", errNotResponse, c.Name)
+			}
+		}
 		return c, nil
 	}
 	return nil, &Error{Op: "identify", Reason: ErrUnknownChip, Text: fmt.Sprintf("a chip with 0x%08x at 0x%x is not known", magic, chip.MagicRegister),
@@ -119,7 +128,7 @@ func (s *Session) securityInfo(ctx context.Context) (*chip.Chip, error) {
 	for range commandAttempts {
 		answer, err = s.link.once(ctx, request{op: opGetSecurityInfo}, identifyTimeout)
 		var status *StatusError
-		if errors.As(err, &status) && !spoilt(status) {
+		if errors.As(err, &status) && (!spoilt(status) || status.Code == codeInvalid) {
 			return nil, nil
 		}
 		if err == nil || !transient(err) {

@@ -147,6 +147,7 @@ const (
 	codeFailed       = 0x06
 	codeChecksum     = 0x07
 	codeFlashWrite   = 0x08
+	codeStubLength   = 0xC0
 	codeStubChecksum = 0xC1
 	codeStubSPI      = 0xC4
 	codeStubUnlock   = 0xC5
@@ -172,7 +173,7 @@ func statusText(code byte) string {
 		return "Adler-32"
 	case 0x0D:
 		return "deflate parameter"
-	case 0xC0:
+	case codeStubLength:
 		return "data length"
 	case 0xC2:
 		return "block size"

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -24,6 +25,7 @@ type board struct {
 	levels          []string
 	inReset         bool
 	jtag            bool
+	deafAt          func(baud int) bool
 }
 
 func (b *board) SetLines(dtr, rts bool) error {
@@ -32,13 +34,13 @@ func (b *board) SetLines(dtr, rts bool) error {
 	if b.jtag { // the strapping level is the one that DTR had when reset came
 		if rts && !b.inReset {
 			strap = dtr
-			b.fake.mute = !strap
+			b.fake.mute.Store(!strap)
 		}
 		b.inReset = rts
 		return nil
 	}
 	if b.inReset && !reset {
-		b.fake.mute = !strap
+		b.fake.mute.Store(!strap)
 	}
 	b.inReset = reset
 	return nil
@@ -52,6 +54,9 @@ func b2i(b bool) int {
 }
 
 func (b *board) SetBaud(baud int) error {
+	if b.deafAt != nil {
+		b.fake.mute.Store(b.deafAt(baud))
+	}
 	if len(b.rates) == 0 || b.rates[len(b.rates)-1] != baud {
 		b.rates = append(b.rates, baud)
 	}
@@ -75,7 +80,7 @@ func TestResetSequences(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(test.chip)
-				f.mute = true
+				f.mute.Store(true)
 				b := &board{Port: f.port(t), fake: f, vendor: test.vendor, product: test.product, jtag: test.product == ProductUSBJTAGSerial}
 				s, err := Open(context.Background(), b, Options{Baud: 921600})
 				if err != nil {
@@ -117,7 +122,8 @@ func TestFirmwareIsInterrupted(t *testing.T) {
 		f := newFake(chip.ESP32)
 		f.fault = func(op byte, n int) fault {
 			if op == opFlashDeflData && n == 4 {
-				f.mute, f.attached = true, false
+				f.mute.Store(true)
+				f.attached = false
 				return loseRequest
 			}
 			return none
@@ -142,7 +148,7 @@ func TestOtherBoard(t *testing.T) {
 		f := newFake(chip.ESP32)
 		f.fault = func(op byte, n int) fault {
 			if op == opFlashDeflData && n == 2 {
-				f.mute = true
+				f.mute.Store(true)
 				f.regs[0x3FF5A004]++
 				return loseRequest
 			}
@@ -183,3 +189,43 @@ func TestReopen(t *testing.T) {
 type vanishing struct{ Port }
 
 func (*vanishing) SetLines(bool, bool) error { return io.ErrClosedPipe }
+
+// TestBaudAnswerIsLost finds a chip that has changed its rate without being heard.
+func TestBaudAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	for name, what := range map[string]fault{"answer": loseAnswer, "request": loseRequest} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var rate atomic.Int64
+				rate.Store(DefaultBaud)
+				f := newFake(chip.ESP32C3)
+				f.fault = func(op byte, n int) fault {
+					if op != opChangeBaudrate {
+						return none
+					}
+					if n > 1 || what == loseAnswer {
+						rate.Store(921600)
+					}
+					if n == 1 {
+						return what
+					}
+					return none
+				}
+				b := &board{Port: f.port(t), fake: f, deafAt: func(baud int) bool { return int64(baud) != rate.Load() }}
+				s, err := Open(context.Background(), b, Options{Baud: 921600, Reset: ResetNone})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				w, err := s.Write(context.Background(), []Region{{Address: 0x10000, Data: noise(1, 100<<10)}}, WriteOptions{Verify: true})
+				if err != nil || !w[0].Checked {
+					t.Error(err)
+				}
+				if last := b.rates[len(b.rates)-1]; last != 921600 {
+					t.Errorf("ends at %d bit/s", last)
+				}
+			})
+		})
+	}
+}

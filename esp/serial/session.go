@@ -157,9 +157,14 @@ func transient(err error) bool {
 	return errors.Is(err, ErrTimeout) || errors.Is(err, errNotResponse)
 }
 
-// spoilt tells whether the chip refused a block because it came changed.
+// spoilt tells whether the chip refused a message because it came changed or cut short; then it has
+// not acted on it.
 func spoilt(status *StatusError) bool {
-	return status.Code == codeChecksum || status.Code == codeStubChecksum
+	switch status.Code {
+	case codeInvalid, codeChecksum, codeStubLength, codeStubChecksum:
+		return true
+	}
+	return false
 }
 
 // explain gives an error its place and, if it has none yet, a remedy.

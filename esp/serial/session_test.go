@@ -301,7 +301,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		want   error
 		remedy string
 	}{
-		"no board":        {fake: func(f *fakeROM) { f.mute = true }, want: ErrNoBoard, remedy: "cable"},
+		"no board":        {fake: func(f *fakeROM) { f.mute.Store(true) }, want: ErrNoBoard, remedy: "cable"},
 		"run mode":        {fake: func(f *fakeROM) { f.text = "rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n" }, want: ErrRunMode, remedy: "BOOT"},
 		"firmware talks":  {fake: func(f *fakeROM) { f.text = "I (312) wifi: connected to ap\r\n" }, want: ErrRunMode, remedy: "BOOT"},
 		"deaf":            {fake: func(f *fakeROM) { f.text = "boot:0x3 (DOWNLOAD_BOOT(UART0))\r\nwaiting for download\r\n" }, want: ErrNoBoard, remedy: "TX"},
@@ -311,6 +311,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"secure download": {fake: secured(4, 0), want: ErrSecureDownload, remedy: "over the air"},
 		"encrypted":       {fake: secured(0, 1), do: plain, want: ErrSecurity, remedy: "encrypt"},
 		"secure boot":     {fake: secured(1, 0), do: write(Region{Address: 0, Data: noise(1, 100)}), want: ErrSecurity, remedy: "bootloader"},
+		"erase encrypted": {fake: secured(0, 1), do: func(s *Session) error { return s.Erase(context.Background(), 0, 0x1000) },
+			want: ErrSecurity, remedy: "behind"},
 		"erase secure boot": {fake: secured(1, 0), do: func(s *Session) error { return s.Erase(context.Background(), 0, 0) },
 			want: ErrSecurity, remedy: "behind"},
 		"beyond the flash": {do: write(Region{Address: 0x3FF000, Data: noise(1, 0x1001)}), want: ErrFlashTooSmall, remedy: "more flash"},
@@ -377,7 +379,7 @@ func TestRawWritesOnSecuredChip(t *testing.T) {
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]func(*fakeROM){
-		"connect": func(f *fakeROM) { f.mute = true },
+		"connect": func(f *fakeROM) { f.mute.Store(true) },
 		"write": func(f *fakeROM) {
 			f.fault = func(op byte, _ int) fault { return map[bool]fault{true: loseRequest}[op == opFlashDeflBegin] }
 		},

@@ -75,7 +75,7 @@ type Written struct {
 }
 
 // Write writes regions in their order. All are checked before the first is touched. After a fault
-// on the line it goes on at the failed block or writes the piece of 256 KiB again. Errors:
+// on the line it goes on at the failed block, or begins the piece of 256 KiB again in halves. Errors:
 // ErrRegion, ErrFlashTooSmall, ErrSecurity, ErrWrongChip for an application of another chip,
 // ErrMismatch, ErrUnplugged, ErrTimeout.
 func (s *Session) Write(ctx context.Context, regions []Region, opt WriteOptions) ([]Written, error) {
@@ -210,7 +210,8 @@ func (w *writing) differing(ctx context.Context, list []piece, whole [md5.Size]b
 	return differ, nil
 }
 
-// piece writes one piece, again from its beginning if the chip lost track of it.
+// piece writes one piece, again from its beginning if the chip lost track of it. On a line that
+// keeps losing bytes it halves the piece, so that less has to come through at once.
 func (w *writing) piece(ctx context.Context, p piece, remaining int) error {
 	padded := p.data
 	if n := len(padded) % 4; n != 0 { // flash is written in words
@@ -225,6 +226,12 @@ func (w *writing) piece(ctx context.Context, p piece, remaining int) error {
 		if attempt > 0 {
 			if err := w.resume(ctx); err != nil {
 				return err
+			}
+			if half := (len(p.data)/2 + SectorSize - 1) / SectorSize * SectorSize; transient(last) && half < len(p.data) {
+				if err := w.piece(ctx, piece{p.offset, p.data[:half]}, 1); err != nil {
+					return err
+				}
+				return w.piece(ctx, piece{p.offset + half, p.data[half:]}, 1)
 			}
 		}
 		if last = w.hurry(ctx, len(load)*remaining); last == nil {

@@ -123,7 +123,11 @@ func (f *flashFlags) with(ctx context.Context, do func(*flashBoard) error) (err 
 	if board.Session, err = serial.Open(ctx, port, opt); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, board.Close()) }()
+	defer func() {
+		if closeErr := board.Close(); err == nil {
+			err = closeErr
+		}
+	}()
 	if stub != nil && !board.StubRunning() {
 		if err := board.RunStub(ctx, stub); err != nil {
 			return err
@@ -133,7 +137,9 @@ func (f *flashFlags) with(ctx context.Context, do func(*flashBoard) error) (err 
 	_, lines := port.(serial.Lines)
 	switch {
 	case err == nil || errors.Is(err, errFlashDiffers):
-		return errors.Join(err, board.Reset(ctx, end))
+		if resetErr := board.Reset(ctx, end); err == nil {
+			return resetErr
+		}
 	case lines && (end == serial.EndAuto || end == serial.EndHard):
 		_ = board.Reset(context.WithoutCancel(ctx), serial.EndHard) // the first error says more
 	}

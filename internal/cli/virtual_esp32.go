@@ -38,7 +38,7 @@ secure-boot, flash-encryption, secure-download and seed=N, separated by commas o
 repeated.`,
 		Example: `  berth virtual-esp32 --chip esp32s3 --flash board.bin --pty
   berth virtual-esp32 --listen 127.0.0.1:5555
-  esptool --port socket://127.0.0.1:5555 flash_id`,
+  esptool --before no_reset --port socket://127.0.0.1:5555 flash_id`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
@@ -103,13 +103,13 @@ func (o *virtualESP32Options) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if o.flash == "" {
-		config.Flash, err = virtualesp.NewFlash(max(size, 1<<20))
-		if size == 0 {
-			config.Flash, err = virtualesp.NewFlash(4 << 20)
-		}
-	} else {
+	switch {
+	case o.flash != "":
 		config.Flash, err = virtualesp.OpenFlash(o.flash, size)
+	case size != 0:
+		config.Flash, err = virtualesp.NewFlash(size)
+	default:
+		config.Flash, err = virtualesp.NewFlash(4 << 20)
 	}
 	if err != nil {
 		return err

@@ -68,15 +68,14 @@ type Chip struct {
 
 	pins pins
 
-	mu      sync.Mutex
-	serving bool
-	served  bool
-	closed  bool
-	state   state
-	epoch   int           // how often the chip was reset
-	reset   chan struct{} // closed when it is reset, then replaced
-	wait    sync.WaitGroup
-	link    io.Closer
+	mu     sync.Mutex
+	link   io.Closer // nil if not connected
+	served bool
+	closed bool
+	state  state
+	epoch  int           // how often the chip was reset
+	reset  chan struct{} // closed when it is reset, then replaced
+	wait   sync.WaitGroup
 
 	loader *loader // only touched by serve
 }
@@ -145,7 +144,7 @@ func (c *Chip) Flash() *Flash { return c.flash }
 func (c *Chip) Counters() Counters { return c.count.copy(c.flash) }
 
 // Port connects the chip to a new serial line and returns the host's end of it. A line that
-// there was before is unplugged.
+// there was before is unplugged. The port of a closed chip is unplugged from the start.
 func (c *Chip) Port() *Port {
 	p := newPort(c)
 	c.mu.Lock()
@@ -155,12 +154,11 @@ func (c *Chip) Port() *Port {
 		old.Close()
 		c.wait.Wait()
 	}
-	c.wait.Add(1)
-	go func() {
-		defer c.wait.Done()
-		// The only error is that of the line, which its owner sees too.
-		_ = c.Serve(context.Background(), line{p})
-	}()
+	if c.attach(line{p}) != nil {
+		return p
+	}
+	// The only error is that of the line, which its owner sees too.
+	go func() { _ = c.run(context.Background(), line{p}) }()
 	return p
 }
 
@@ -168,22 +166,36 @@ func (c *Chip) Port() *Port {
 // ctx is done. It closes the line. Only one line can be connected at a time; the line is
 // also the chip's power, so that each but the first begins with a reset.
 func (c *Chip) Serve(ctx context.Context, line io.ReadWriteCloser) error {
+	if err := c.attach(line); err != nil {
+		return err
+	}
+	return c.run(ctx, line)
+}
+
+// attach makes line the chip's only one, or closes it.
+func (c *Chip) attach(line io.Closer) error {
 	c.mu.Lock()
-	if c.serving || c.closed {
+	if c.link != nil || c.closed {
 		c.mu.Unlock()
-		line.Close()
-		return fmt.Errorf("%w: connect: already connected or closed", ErrConfig)
+		return errors.Join(fmt.Errorf("%w: connect: already connected or closed", ErrConfig), line.Close())
 	}
 	again := c.served
-	c.serving, c.served, c.link = true, true, line
+	c.served, c.link = true, line
+	c.wait.Add(1)
 	c.mu.Unlock()
 	if again {
 		c.Reset(c.pins.boot())
 	}
+	return nil
+}
+
+// run is the chip on its line.
+func (c *Chip) run(ctx context.Context, line io.ReadWriteCloser) error {
+	defer c.wait.Done()
 	defer func() {
 		line.Close()
 		c.mu.Lock()
-		c.serving, c.link = false, nil
+		c.link = nil
 		c.mu.Unlock()
 	}()
 	stop := context.AfterFunc(ctx, func() { line.Close() })

@@ -337,15 +337,6 @@ func TestOnlyOneLine(t *testing.T) {
 	t.Parallel()
 	c := newChip(t, Config{})
 	connect(t, c)
-	// The port is served by a goroutine that may not have begun.
-	for {
-		c.mu.Lock()
-		serving := c.serving
-		c.mu.Unlock()
-		if serving {
-			break
-		}
-	}
 	near, far := net.Pipe()
 	defer far.Close()
 	if err := c.Serve(context.Background(), near); !errors.Is(err, ErrConfig) {

@@ -51,10 +51,9 @@ const (
 
 // effect is what a command does beyond its answer.
 type effect struct {
-	reset  bool // the chip starts anew
-	run    bool // and leaves the loader, whatever its boot pin says
-	baud   int  // the UART's new rate
-	greets bool // code in RAM was started, and it is the stub
+	reset bool // the chip starts anew
+	run   bool // and leaves the loader, whatever its boot pin says
+	baud  int  // the UART's new rate
 }
 
 // loader is the serial protocol of a chip in download mode: its ROM's or, once a stub was
@@ -130,6 +129,11 @@ func (l *loader) frame(f []byte) effect {
 	}
 	l.count.command(op, a.code != 0)
 	if !a.quiet {
+		if l.locked(op) {
+			// What secure download mode has switched off is answered under another
+			// opcode; that is how esptool knows the mode.
+			op = 0
+		}
 		l.reply(op, a)
 	}
 	if a.code == 0 && then != nil {
@@ -155,14 +159,24 @@ func (l *loader) reply(op byte, a answer) {
 	l.send(append(p, data...))
 }
 
+// locked tells whether secure download mode has switched a command off.
+func (l *loader) locked(op byte) bool {
+	switch op {
+	case opMemBegin, opMemData, opMemEnd, opReadReg, opWriteReg, opSPIFlashMD5, opReadFlashSlow:
+		return l.id.security.SecureDownload
+	}
+	return false
+}
+
 // knows tells whether the loader that runs has the command.
 func (l *loader) knows(op byte) bool {
 	c, old := l.id.chip, l.id.chip.ImageID == chip.NoID
+	if l.locked(op) {
+		return false
+	}
 	switch op {
-	case opSync, opFlashBegin, opFlashData, opFlashEnd:
+	case opSync, opFlashBegin, opFlashData, opFlashEnd, opMemBegin, opMemData, opMemEnd, opReadReg, opWriteReg:
 		return true
-	case opMemBegin, opMemData, opMemEnd, opReadReg, opWriteReg:
-		return !l.id.security.SecureDownload
 	case opSPIAttach, opSPISetParams:
 		return l.stub || c.ROMAttach
 	case opChangeBaudrate:
@@ -170,9 +184,9 @@ func (l *loader) knows(op byte) bool {
 	case opFlashDeflBegin, opFlashDeflData, opFlashDeflEnd:
 		return l.stub || c.ROMDeflate
 	case opSPIFlashMD5:
-		return (l.stub || c.ROMMD5) && !l.id.security.SecureDownload
+		return l.stub || c.ROMMD5
 	case opReadFlashSlow:
-		return !l.stub && !old && !l.id.security.SecureDownload
+		return !l.stub && !old
 	case opGetSecurityInfo:
 		return c.SecurityInfoLen > 0
 	case opEraseFlash, opEraseRegion, opReadFlash, opRunUserCode:
@@ -354,7 +368,7 @@ func (l *loader) readSlow(offset, size uint32) answer {
 // reading is a READ_FLASH of a stub that is under way.
 type reading struct {
 	offset, left, packet uint32
-	sent, acked          uint32
+	sent                 uint32
 	sum                  []byte
 }
 

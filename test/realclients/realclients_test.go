@@ -1,5 +1,5 @@
 // Package realclients runs clients that other people wrote against a berth process: the AWS CLI,
-// boto3, the AWS SDK for Go, mosquitto's clients, the AWS IoT Device SDK for JavaScript and the
+// boto3, the AWS SDK for Go, mosquitto's clients, esptool, the AWS IoT Device SDK for JavaScript and the
 // Eclipse Paho interoperability suite; and it runs what no proper client would send.
 //
 // The Go SDK needs nothing but Go. The others are skipped unless BERTH_REAL_CLIENTS=1 is set; then

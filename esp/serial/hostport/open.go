@@ -108,7 +108,6 @@ type device struct {
 
 	mu       sync.Mutex
 	deadline time.Time
-	writing  sync.WaitGroup
 }
 
 // pollInterval is how soon a deadline that is set during a read or write is seen.
@@ -156,10 +155,10 @@ func (d *device) Write(p []byte) (int, error) {
 	}
 	done := make(chan result, 1)
 	b := append([]byte(nil), p...)
-	d.writing.Go(func() {
+	go func() {
 		n, err := d.port.Write(b)
 		done <- result{n, err}
-	})
+	}()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
