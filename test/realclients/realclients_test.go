@@ -1,6 +1,7 @@
 // Package realclients runs clients that other people wrote against a berth process: the AWS CLI,
-// boto3, the AWS SDK for Go, mosquitto's clients, esptool, the AWS IoT Device SDK for JavaScript and the
-// Eclipse Paho interoperability suite; and it runs what no proper client would send.
+// boto3, the AWS SDK for Go, mosquitto's clients, the AWS IoT Device SDK for JavaScript, the
+// Eclipse Paho interoperability suite, esptool and esptool-js; and it runs what no proper client
+// would send.
 //
 // The Go SDK needs nothing but Go. The others are skipped unless BERTH_REAL_CLIENTS=1 is set; then
 // a client that is missing is a failure.
