@@ -36,17 +36,6 @@ func TestDefender(t *testing.T) {
 	if len(active.ActiveViolations) != 1 || active.ActiveViolations[0].LastViolationValue.Count != 3 {
 		t.Errorf("%+v", active)
 	}
-	// The fleet index knows, also after a restart.
-	f.api("POST", "/indexing/config", map[string]any{"thingIndexingConfiguration": map[string]any{"thingIndexingMode": "REGISTRY", "deviceDefenderIndexingMode": "VIOLATIONS"}}, nil)
-	for _, restart := range []bool{false, true} {
-		if restart {
-			f.restart()
-		}
-		eventually(t, "the violation in the index", func() bool {
-			status, body := f.request("POST", "/indices/search", map[string]string{"queryString": "deviceDefender.violationCount > 0"})
-			return status == 200 && strings.Contains(string(body), `"thingName":"lamp"`)
-		})
-	}
 	var values struct {
 		MetricDatumList []struct{ Value struct{ Count int } }
 	}
@@ -91,5 +80,16 @@ func TestDefender(t *testing.T) {
 	})
 	if status, b := f.request("POST", "/mitigationactions/actions/a", map[string]any{}); status != 501 {
 		t.Errorf("%d %s", status, b)
+	}
+	// The fleet index knows, also after a restart.
+	f.api("POST", "/indexing/config", map[string]any{"thingIndexingConfiguration": map[string]any{"thingIndexingMode": "REGISTRY", "deviceDefenderIndexingMode": "VIOLATIONS"}}, nil)
+	for _, restart := range []bool{false, true} {
+		if restart {
+			f.restart()
+		}
+		eventually(t, "the violation in the index", func() bool {
+			status, body := f.request("POST", "/indices/search", map[string]string{"queryString": "deviceDefender.violationCount > 0"})
+			return status == 200 && strings.Contains(string(body), `"thingName":"lamp"`)
+		})
 	}
 }
