@@ -73,7 +73,7 @@ The station works on berth, or with --aws on AWS.`,
 	f.IntVarP(&s.baud, "baud", "b", 460800, "baud rate for large transfers")
 	f.Var(&s.flashSize, "flash-size", "size of the boards' flash; asked of the flash chip by default")
 	cmd.PersistentFlags().StringVar(&s.journal, "journal", "./station", "folder of the journal")
-	cmd.AddCommand(stationListCommand(s), stationLabelCommand(s))
+	cmd.AddCommand(stationListCommand(s), stationLabelCommand(s), stationRegisterCommand(s))
 	return cmd
 }
 
@@ -282,6 +282,56 @@ func (s *station) lane(ctx context.Context, line *factory.Station, port string, 
 		case <-time.After(changePause):
 		}
 	}
+}
+
+func stationRegisterCommand(s *station) *cobra.Command {
+	recipe := ""
+	cmd := &cobra.Command{
+		Use:   "register --recipe FILE",
+		Short: "Register the boards of a journal whose certificates one's own CA signed",
+		Long: `Register the boards of a journal whose certificates one's own CA signed on a line without a
+network: thing, certificate and policies of each, as the recipe says. Boards that were registered
+before are passed over. The CA must be registered first (berth ca register).`,
+		Example: "  berth station register --recipe lamp.yaml --journal usb-stick/station",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := factory.LoadRecipe(recipe)
+			if err != nil {
+				return stationError(err)
+			}
+			place, err := s.find(cmd.Context())
+			if err != nil {
+				return err
+			}
+			journal, err := factory.OpenJournal(cmd.Context(), s.journal, nil)
+			if err != nil {
+				return err
+			}
+			defer journal.Close()
+			type registered struct {
+				MAC   string `json:"mac"`
+				Thing string `json:"thing"`
+				Error string `json:"error,omitempty"`
+			}
+			list := []registered{}
+			t := table{header: []string{"MAC", "THING", "RESULT"}}
+			err = factory.Register(cmd.Context(), r, journal, &factory.AWS{API: place.iot(), Host: place.host, Root: place.caPEM}, func(rec *factory.Record, err error) {
+				v, result := registered{MAC: rec.MAC, Thing: rec.Thing}, "registered"
+				if err != nil {
+					v.Error, result = err.Error(), err.Error()
+				}
+				list = append(list, v)
+				t.add(v.MAC, v.Thing, result)
+			})
+			if e := emit(cmd, map[string]any{"boards": list}, t); err == nil {
+				err = e
+			}
+			return stationError(err)
+		},
+	}
+	cmd.Flags().StringVar(&recipe, "recipe", "", "YAML `FILE` that the boards were prepared by")
+	cmd.MarkFlagRequired("recipe")
+	return cmd
 }
 
 func writeLabel(dir string, r *factory.Record) error {

@@ -39,6 +39,8 @@ type Cloud interface {
 	Issue(ctx context.Context, csr string) (*Certificate, error)
 	// IssueWithKey has an INACTIVE certificate made with its key, in PEM.
 	IssueWithKey(ctx context.Context) (c *Certificate, key string, err error)
+	// Register makes a certificate of one's own CA, which the cloud knows, known too, ACTIVE.
+	Register(ctx context.Context, cert, ca string) (*Certificate, error)
 	// Find returns the certificate of a public key that was issued since a time, or nil.
 	Find(ctx context.Context, public crypto.PublicKey, since time.Time) (*Certificate, error)
 	// Attach attaches policies and the thing to a certificate and makes it ACTIVE.
@@ -126,6 +128,19 @@ func (a *AWS) IssueWithKey(ctx context.Context) (*Certificate, string, error) {
 	}
 	return &Certificate{aws.ToString(out.CertificateId), aws.ToString(out.CertificateArn), aws.ToString(out.CertificatePem)},
 		aws.ToString(out.KeyPair.PrivateKey), nil
+}
+
+// Register implements Cloud.
+func (a *AWS) Register(ctx context.Context, cert, ca string) (*Certificate, error) {
+	out, err := a.API.RegisterCertificate(ctx, &iot.RegisterCertificateInput{CertificatePem: &cert, CaCertificatePem: &ca, Status: types.CertificateStatusActive})
+	var exists *types.ResourceAlreadyExistsException
+	if errors.As(err, &exists) {
+		return &Certificate{aws.ToString(exists.ResourceId), aws.ToString(exists.ResourceArn), cert}, nil
+	}
+	if err != nil {
+		return nil, cloudError("the certificate cannot be registered", err)
+	}
+	return &Certificate{aws.ToString(out.CertificateId), aws.ToString(out.CertificateArn), cert}, nil
 }
 
 // clockSkew is how far the clocks of the station and the cloud may be apart.

@@ -74,15 +74,7 @@ func (s *Station) register(ctx context.Context, r *Record, say func(string)) err
 		return nil
 	}
 	say("registering")
-	b := s.cfg.Recipe.describe(r)
-	t := Thing{Name: r.Thing, Type: b.fill(s.cfg.Recipe.Type), Attributes: make(map[string]string)}
-	for name, value := range s.cfg.Recipe.Attributes {
-		t.Attributes[name] = b.fill(value)
-	}
-	for _, group := range s.cfg.Recipe.Groups {
-		t.Groups = append(t.Groups, b.fill(group))
-	}
-	if err := s.cfg.Cloud.CreateThing(ctx, t); err != nil {
+	if err := s.cfg.Cloud.CreateThing(ctx, s.cfg.Recipe.thing(r)); err != nil {
 		return err
 	}
 	there, err := s.cfg.Cloud.Principals(ctx, r.Thing)
@@ -157,6 +149,73 @@ func (s *Station) issue(ctx context.Context, r *Record, again bool, say func(str
 	}
 	r.CertificateID, r.ARN, r.PEM = c.ID, c.ARN, c.PEM
 	return nil
+}
+
+// Register makes the boards of the journal whose certificates one's own CA has signed known to a cloud:
+// thing, certificate, policies. Boards that it knows already are passed over, so that it can be run
+// after each shift. tell is called for each board.
+func Register(ctx context.Context, r *Recipe, j *Journal, cloud Cloud, tell func(*Record, error)) error {
+	if r.Issue != IssueOwnCA {
+		return fail(ErrRecipe, "", "the recipe issues by %s: its boards are registered when they are prepared", r.Issue)
+	}
+	if err := cloud.CheckPolicies(ctx, r.Policies); err != nil {
+		return err
+	}
+	ca, err := os.ReadFile(r.path(r.OwnCA.Certificate))
+	if err != nil {
+		return &Error{Kind: ErrRecipe, Reason: "the certificate of the CA cannot be read", Cause: err}
+	}
+	var boards []*Record
+	if err := j.Each(ctx, func(rec *Record) error {
+		if rec.Step == StepDone && rec.ARN == "" {
+			boards = append(boards, rec)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	failed := 0
+	for _, rec := range boards {
+		err := registerOne(ctx, r, rec, string(ca), cloud)
+		if err == nil {
+			err = j.Put(ctx, rec)
+		} else {
+			failed++
+		}
+		tell(rec, err)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	if failed > 0 {
+		return fail(ErrCloud, "run it again: those that are registered are passed over", "%d of %d boards were not registered", failed, len(boards))
+	}
+	return nil
+}
+
+func registerOne(ctx context.Context, r *Recipe, rec *Record, ca string, cloud Cloud) error {
+	if err := cloud.CreateThing(ctx, r.thing(rec)); err != nil {
+		return err
+	}
+	c, err := cloud.Register(ctx, rec.PEM, ca)
+	if err != nil {
+		return err
+	}
+	rec.ARN = c.ARN
+	return cloud.Attach(ctx, c, rec.Thing, r.Policies)
+}
+
+// thing is what a board is registered as.
+func (r *Recipe) thing(rec *Record) Thing {
+	b := r.describe(rec)
+	t := Thing{Name: rec.Thing, Type: b.fill(r.Type), Attributes: make(map[string]string)}
+	for name, value := range r.Attributes {
+		t.Attributes[name] = b.fill(value)
+	}
+	for _, group := range r.Groups {
+		t.Groups = append(t.Groups, b.fill(group))
+	}
+	return t
 }
 
 // aheadPrefix begins the MAC of a record that waits for its board.

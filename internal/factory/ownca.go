@@ -27,7 +27,7 @@ const ownCADays = 365 * 20
 
 func loadOwnCA(r *Recipe, now func() time.Time) (*ownCA, error) {
 	bad := func(err error, what string) error {
-		return &Error{Kind: ErrRecipe, Reason: what, Cause: err, Fix: "make a CA with berth ca create, or name its files under own-ca"}
+		return &Error{Kind: ErrRecipe, Reason: what, Cause: err, Fix: "name the PEM files of a CA under own-ca"}
 	}
 	certText, err := os.ReadFile(r.path(r.OwnCA.Certificate))
 	if err != nil {

@@ -143,6 +143,18 @@ func (f *fakeCloud) IssueWithKey(context.Context) (out *Certificate, key string,
 	return out, key, err
 }
 
+func (f *fakeCloud) Register(_ context.Context, cert, _ string) (out *Certificate, err error) {
+	err = f.do(func() error {
+		sum := sha256.Sum256(derOf([]byte(cert)))
+		id := hex.EncodeToString(sum[:])
+		c := &fakeCert{Certificate: Certificate{id, "arn:aws:iot:r:a:cert/" + id, cert}, status: "ACTIVE"}
+		f.certs[c.ARN] = c
+		out = &c.Certificate
+		return nil
+	})
+	return out, err
+}
+
 func (f *fakeCloud) Find(_ context.Context, public crypto.PublicKey, _ time.Time) (out *Certificate, err error) {
 	err = f.do(func() error {
 		for _, c := range f.certs {
@@ -615,6 +627,22 @@ func TestOwnCA(t *testing.T) {
 	ca, err := x509.ParseCertificate(der)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// Later, with a network, the boards are registered; a second time there is nothing left to do.
+	for _, want := range []int{1, 0} {
+		l.with(func(s *Station) {
+			n := 0
+			if err := Register(context.Background(), l.cfg.Recipe, l.cfg.Journal, l.cloud, func(_ *Record, err error) {
+				if n++; err != nil {
+					t.Error(err)
+				}
+			}); err != nil || n != want {
+				t.Errorf("registered %d, %v", n, err)
+			}
+		})
+	}
+	if c := l.cloud.active(); len(c) != 1 || c[0].PEM != out.PEM || c[0].things[0] != out.Thing {
+		t.Errorf("%+v", c)
 	}
 	if err := cert.CheckSignatureFrom(ca); err != nil || cert.Subject.CommonName != "a0b1c2d3e4f5" || cert.NotAfter.After(ca.NotAfter) {
 		t.Errorf("%v %v", cert.Subject, err)
