@@ -34,7 +34,8 @@ func demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Run the whole story in a temporary folder, told step by step",
 		Long: `Start a server in a temporary folder, prepare a device as one would on AWS IoT, let it talk
-over mutual TLS, and show what happens when it does more than its policy allows.
+over mutual TLS, show what happens when it does more than its policy allows, and prepare a virtual
+ESP32 as a factory does.
 
 Without --once the server stays up afterwards, to be tried with other clients, until
 interrupted.`,
@@ -110,8 +111,11 @@ func (d *demo) run(ctx context.Context, once bool) error {
 	if err := d.overstep(ctx); err != nil {
 		return err
 	}
+	if err := d.board(ctx); err != nil {
+		return err
+	}
 
-	fmt.Fprintf(d.w, "\nDone in %v: device prepared in %v, message echoed, overstepping denied and explained.\n",
+	fmt.Fprintf(d.w, "\nDone in %v: device prepared in %v, message echoed, overstepping denied and explained, board flashed.\n",
 		time.Since(began).Round(time.Millisecond), took.Round(time.Millisecond))
 	if once {
 		return nil
