@@ -134,7 +134,7 @@ func parseDecision(answer []byte, by string) (*Decision, error) {
 
 // document returns a policy document that is given as an object, or as its text.
 func document(raw json.RawMessage) ([]byte, error) {
-	text := []byte(raw)
+	var text []byte
 	var inner string
 	if json.Unmarshal(raw, &inner) == nil {
 		text = []byte(inner)

@@ -128,7 +128,7 @@ func TestExecution(t *testing.T) {
 		}
 		m := b.next("/request/json")
 		if m.Topic != "$aws/commands/things/lamp/executions/"+id+"/request/json" || string(m.Payload) != `{"on":true}` || m.Properties.ContentType != contentJSON ||
-			m.Expires.Sub(time.Now()) != time.Minute {
+			time.Until(m.Expires) != time.Minute {
 			t.Errorf("%+v", m)
 		}
 		topic := strings.Replace(m.Topic, "request", "response", 1)

@@ -275,7 +275,10 @@ func cut[T any](list []T, p Page) ([]T, string, error) {
 	from := 0
 	if p.Token != "" {
 		text, err := base64.StdEncoding.DecodeString(p.Token)
-		if from, err = strconv.Atoi(string(text)); err != nil || from < 0 {
+		if err == nil {
+			from, err = strconv.Atoi(string(text))
+		}
+		if err != nil || from < 0 {
 			return nil, "", invalid("nextToken is not valid")
 		}
 	}
