@@ -3,6 +3,8 @@ package awsapi
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Compatibility returns the page docs/compatibility.md: every operation of the table, with yes for
@@ -43,6 +45,7 @@ answers with status 501 and ` + "`NotImplementedException`" + `, naming the oper
 		n, yes := count(s.name)
 		fmt.Fprintf(&b, "| `%s` | %d | %d |\n", s.name, n, yes)
 	}
+	missing(&b, operations, done)
 	for _, s := range services {
 		fmt.Fprintf(&b, "\n## %s, `%s`\n\n| operation | request | there | read-only role |\n|---|---|---|---|\n", s.title, s.name)
 		for _, op := range operations {
@@ -60,4 +63,37 @@ answers with status 501 and ` + "`NotImplementedException`" + `, naming the oper
 		}
 	}
 	return b.Bytes()
+}
+
+// families name groups of operations by words in their names; the first that fits counts.
+var families = []struct{ name, words string }{
+	{"rules and their destinations", "TopicRule"},
+	{"mitigation actions on audit findings and violations", "Mitigation"},
+	{"machine-learning models of Device Defender", "BehaviorModel|VerificationState"},
+	{"bills of materials of software packages", "Sbom"},
+	{"providers that sign certificates in the authority's place", "CertificateProvider"},
+	{"log levels for CloudWatch", "Logging"},
+	{"keys of one's own for encryption at rest", "Encryption"},
+	{"audits", "Audit"},
+	{"further operations", ""},
+}
+
+// missing lists the families of the operations that are not there.
+func missing(b *bytes.Buffer, operations []Operation, done map[[2]string]bool) {
+	byFamily := make([][]string, len(families))
+	for _, op := range operations {
+		if done[[2]string{op.Service, op.Name}] {
+			continue
+		}
+		i := slices.IndexFunc(families, func(f struct{ name, words string }) bool {
+			return slices.ContainsFunc(strings.Split(f.words, "|"), func(w string) bool { return strings.Contains(op.Name, w) })
+		})
+		byFamily[i] = append(byFamily[i], "`"+op.Name+"`")
+	}
+	b.WriteString("\n## What is not there\n\n")
+	for i, names := range byFamily {
+		if len(names) > 0 {
+			fmt.Fprintf(b, "- %s: %s\n", families[i].name, strings.Join(names, ", "))
+		}
+	}
 }
