@@ -269,11 +269,10 @@ func (s *selection) print(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ", "...)
 		}
-		// A field called value needs parentheses, or it would be the keyword.
-		if x, ok := leftmost(it.x).(*name); ok && i == 0 && !s.value && strings.EqualFold(x.name, "value") && it.x != expr(x) {
-			dst = append(it.x.print(append(dst, '(')), ')')
-		} else {
-			dst = it.x.print(dst)
+		start := len(dst)
+		dst = it.x.print(dst)
+		if i == 0 && s.ambiguous(it.x, dst[start]) {
+			dst = append(it.x.print(append(dst[:start], '(')), ')')
 		}
 		if len(it.alias) == 0 {
 			continue
@@ -294,6 +293,17 @@ func (s *selection) print(dst []byte) []byte {
 		dst = s.where.print(append(dst, " WHERE "...))
 	}
 	return dst
+}
+
+// ambiguous reports whether a first item needs parentheses lest VALUE, as keyword or as field, be
+// taken for the other.
+func (s *selection) ambiguous(x expr, first byte) bool {
+	if s.value {
+		_, alone := x.(*star)
+		return first == '-' || first == '*' && !alone
+	}
+	n, ok := leftmost(x).(*name)
+	return ok && strings.EqualFold(n.name, "value") && x != expr(n)
 }
 
 // leftmost is the expression that a printed one begins with.
