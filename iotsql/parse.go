@@ -348,7 +348,15 @@ func (p *parser) operand(least int) expr {
 }
 
 func (p *parser) numberLiteral(at int, src string) expr {
-	return &literal{pos(at), numberFromText(src, p.version != V2015), src}
+	shown := src // without leading zeros, which JSON does not have
+	sign := ""
+	if shown[0] == '-' {
+		sign, shown = "-", shown[1:]
+	}
+	for len(shown) > 1 && shown[0] == '0' && shown[1] >= '0' && shown[1] <= '9' {
+		shown = shown[1:]
+	}
+	return &literal{pos(at), numberFromText(sign+shown, p.version != V2015), src}
 }
 
 // access parses the .key that may follow.
