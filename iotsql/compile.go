@@ -236,7 +236,7 @@ func (c *compiler) choice(x *choice) fn {
 // condition compiles a WHERE: only true lets a message pass. An AND needs both sides true, so the
 // right one is not evaluated when the left one is not.
 func (c *compiler) condition(x expr) func(f *frame) bool {
-	if b, ok := x.(*infix); ok && b.op == "AND" && !c.tracing {
+	if b, ok := x.(*infix); ok && b.op == "AND" {
 		l, r := c.condition(b.l), c.condition(b.r)
 		return func(f *frame) bool { return l(f) && r(f) }
 	}

@@ -7,7 +7,8 @@ type Explanation struct {
 	Result       Result
 	// Err is the error that Eval would have returned.
 	Err error
-	// Steps are the parts in the order of the evaluation, each before its own parts.
+	// Steps are the parts in the order of the evaluation, each before its own parts. A variable
+	// comes where it is used first. What AND in WHERE need not look at any more is missing.
 	Steps []Step
 	// Truncated is true when there were more steps than are listed.
 	Truncated bool
@@ -23,7 +24,7 @@ type Step struct {
 	Expression string `json:"expression"`
 	Line       int    `json:"line"`
 	Column     int    `json:"column"`
-	Type       string `json:"type"`
+	Type       Kind   `json:"type"`
 	// Value is JSON; empty for Undefined.
 	Value string `json:"value,omitempty"`
 }
@@ -64,7 +65,7 @@ func traced(x expr, do fn) fn {
 		t.depth++
 		v := do(f)
 		t.depth--
-		t.steps[i].Type = v.kind.String()
+		t.steps[i].Type = v.kind
 		out := string(v.appendJSON(nil, true, f.asInt))
 		if len(out) > 4096 {
 			out = out[:4096] + "…"
@@ -88,25 +89,21 @@ func (q *Query) Explain(m *Message) *Explanation {
 	t := &tracer{sets: c.sets, source: q.source}
 	f := m.begin(slow)
 	f.have, f.trace = 0, t
-	t.clause = "SET"
-	for i := range slow.vars {
-		if f.have&(1<<i) == 0 {
-			f.set(i)
-		}
-	}
+	t.clause = "SELECT"
 	if where := slow.where; where != nil {
+		t.clause = "WHERE"
 		slow.where = func(f *frame) bool {
-			t.clause = "WHERE"
 			ok := where(f)
 			t.clause = "SELECT"
 			return ok
 		}
-	} else {
-		t.clause = "SELECT"
 	}
 	e.Result, e.Err = slow.eval(f, nil)
-	if f.err != nil {
-		e.Err = f.err
+	t.clause = "SET"
+	for i := range slow.vars { // those that nothing has used
+		if f.have&(1<<i) == 0 {
+			f.set(i)
+		}
 	}
 	e.Steps, e.Truncated = t.steps, t.truncated
 	m.frame.q = nil

@@ -26,6 +26,9 @@ var kindNames = [...]string{"Undefined", "Null", "Boolean", "Int", "Decimal", "S
 
 func (k Kind) String() string { return kindNames[k] }
 
+// MarshalText writes the name.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // value is what an expression gives. Arrays and objects that come from JSON stay text until
 // something looks inside.
 type value struct {

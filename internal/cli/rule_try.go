@@ -236,7 +236,7 @@ func printSteps(cmd *cobra.Command, e *iotsql.Explanation) {
 		if r := []rune(expr); len(r) > 60 {
 			expr = string(r[:60]) + "…"
 		}
-		tab.add(s.Clause, fmt.Sprintf("%d:%d", s.Line, s.Column), strings.Repeat("  ", s.Depth)+expr, s.Type, value)
+		tab.add(s.Clause, fmt.Sprintf("%d:%d", s.Line, s.Column), strings.Repeat("  ", s.Depth)+expr, s.Type.String(), value)
 	}
 	if len(tab.rows) > 0 {
 		tab.header = []string{"CLAUSE", "PLACE", "EXPRESSION", "TYPE", "VALUE"}
