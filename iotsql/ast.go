@@ -83,6 +83,8 @@ type item struct {
 	// given in quotes.
 	alias []string
 	word  bool
+	// spread is x.*: the members of an object, each for itself.
+	spread bool
 }
 
 // selection is a SELECT up to and with WHERE.
@@ -271,8 +273,11 @@ func (s *selection) print(dst []byte) []byte {
 		}
 		start := len(dst)
 		dst = it.x.print(dst)
-		if i == 0 && s.ambiguous(it.x, dst[start]) {
+		if i == 0 && !it.spread && s.ambiguous(it.x, dst[start]) {
 			dst = append(it.x.print(append(dst[:start], '(')), ')')
+		}
+		if it.spread {
+			dst = append(dst, ".*"...)
 		}
 		if len(it.alias) == 0 {
 			continue

@@ -68,13 +68,13 @@ func ExampleQuery_Explain() {
 	}
 	e := q.Explain(iotsql.NewMessage(&iotsql.Context{Topic: "x"}, []byte(`{"a": 5}`)))
 	for _, s := range e.Steps {
-		fmt.Println(s.Depth, s.Clause, s.Expression, s.Type, s.Value)
+		fmt.Printf("%d %s %s: %s %s.\n", s.Depth, s.Clause, s.Expression, s.Type, s.Value)
 	}
 	fmt.Println(e.Result.Matched)
 	// Output:
-	// 0 WHERE a > 1 Boolean true
-	// 1  a Int 5
-	// 0 WHERE missing = 2 Undefined
-	// 1  missing Undefined
+	// 0 WHERE a > 1: Boolean true.
+	// 1  a: Int 5.
+	// 0 WHERE missing = 2: Undefined .
+	// 1  missing: Undefined .
 	// false
 }

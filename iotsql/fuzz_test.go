@@ -16,6 +16,7 @@ var seeds = []string{
 	`SELECT cast(a AS Decimal) % 7 AS x, concat([1], a, 'it''s'), substring(s, -1, 2), regexp_replace(s, s, s), parse_time(s, n, s) FROM 'a'`,
 	`SELECT decode(encode(*, 'base64'), 'base64').x, decode(*, 'proto', 'b', 'k', 'telemetry', 'Telemetry') FROM 'a'`,
 	`SELECT decode(s, 'avro', 'b', s), time_to_epoch(s, s), bitnot(n), power(n, n), round(n / 3), lpad(s, n), replace(s, s, s) FROM 'a'`,
+	`SET @x = o SELECT o.a.*, (SELECT e.* FROM e) AS y, @x.* FROM 'a'`,
 	`SELECT (SELECT VALUE (SELECT VALUE * FROM *) FROM o) AS x WHERE CASE a WHEN 1 THEN true ELSE 'TRUE' END`,
 	`SELECT value, value + 1 AS value, md2(a), get_user_properties('k'), chr(n), trunc(n, n), get(a, n) FROM 'a/+/#'`,
 }

@@ -62,13 +62,13 @@ func (g generator) selection(depth int, from string) string {
 			}
 			s += g.pick("(", "(") + g.expr(depth) + ")" + g.pick("", " AS "+g.name(), " AS a.b", " AS 'q q'")
 		}
-		s += g.pick("", ", *")
+		s += g.pick("", ", *", ", state.*, @v.*", ", a.value.*")
 	}
 	return s + from + g.pick("", " WHERE "+g.expr(depth))
 }
 
 func (g generator) statement() string {
-	return "SET @v = " + strings.ReplaceAll(g.expr(1), "@v", "7") + " " + g.selection(3, g.pick(" FROM 'a/+/#'", ""))
+	return "SET @v = " + strings.NewReplacer("@v.*", "x.*", "@v", "7").Replace(g.expr(1)) + " " + g.selection(3, g.pick(" FROM 'a/+/#'", ""))
 }
 
 // TestPrint parses what is printed, and evaluates both.

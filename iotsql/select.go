@@ -10,8 +10,9 @@ type emitter func(f *frame, dst []byte) (out []byte, some bool)
 
 // column is a compiled item of a SELECT.
 type column struct {
-	star bool
-	path []string
+	star   bool
+	spread bool // do gives an object whose members count
+	path   []string
 	// key is the only part of path as JSON, with its colon.
 	key []byte
 	do  fn
@@ -25,6 +26,12 @@ func (c *compiler) columns(s *selection) (cols []column, simple bool) {
 		if _, ok := it.x.(*star); ok && len(it.alias) == 0 {
 			col.star = true
 			simple = simple && i == 0
+			cols = append(cols, col)
+			continue
+		}
+		if it.spread {
+			col.spread, col.do = true, c.expr(it.x)
+			simple = false
 			cols = append(cols, col)
 			continue
 		}
@@ -133,7 +140,14 @@ func build(f *frame, cols []column) value {
 			m = addAll(f, m)
 			continue
 		}
-		if v := col.do(f); v.kind != Undefined {
+		v := col.do(f)
+		if col.spread {
+			if v.kind == Object {
+				m = merge(m, v.members(f.asInt))
+			}
+			continue
+		}
+		if v.kind != Undefined {
 			m = putPath(m, col.path, v, f.asInt)
 		}
 	}

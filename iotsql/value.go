@@ -269,8 +269,10 @@ func (v value) appendJSON(dst []byte, compact, whole bool) []byte {
 			return append(dst, v.str...)
 		}
 		n := v.num()
-		if whole && n.exp < 0 && n.isWhole() {
-			n, _ = n.integer(towardsZero)
+		if whole && n.exp != 0 && n.isWhole() {
+			if i, ok := n.integer(towardsZero); ok {
+				n = i
+			}
 		}
 		return n.append(dst)
 	case String:
