@@ -23,7 +23,20 @@ type num struct {
 
 var pow10 = [...]int64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18}
 
+// bigPowers are the powers of ten that most operations need; they are only read.
+var bigPowers = func() (t [80]*big.Int) {
+	t[0] = big.NewInt(1)
+	for i := 1; i < len(t); i++ {
+		t[i] = new(big.Int).Mul(t[i-1], big.NewInt(10))
+	}
+	return t
+}()
+
+// bigPow10 returns 10^n, which must not be changed.
 func bigPow10(n int) *big.Int {
+	if n < len(bigPowers) {
+		return bigPowers[n]
+	}
 	return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil)
 }
 
