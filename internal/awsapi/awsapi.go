@@ -49,6 +49,20 @@ type Set struct {
 	Handlers map[string]Handler
 }
 
+// Exceptions turns the errors of the set's handlers into those of AWS.
+func (s Set) Exceptions(exception func(error) error) Set {
+	for name, h := range s.Handlers {
+		s.Handlers[name] = func(ctx context.Context, req *Request) (any, error) {
+			answer, err := h(ctx, req)
+			if err != nil {
+				return nil, exception(err)
+			}
+			return answer, nil
+		}
+	}
+	return s
+}
+
 // Roles of a caller that signs its requests.
 const (
 	RoleAdmin    = "admin"

@@ -46,23 +46,10 @@ func Operations(cfg Config) awsapi.Set {
 		"ListFleetMetrics":    p.listMetrics,
 		"DeleteFleetMetric":   p.deleteMetric,
 	}
-	for name, h := range handlers {
-		handlers[name] = translated(h)
-	}
-	return awsapi.Set{Service: awsapi.IoT, Handlers: handlers}
+	return awsapi.Set{Service: awsapi.IoT, Handlers: handlers}.Exceptions(exception)
 }
 
-// translated turns refusals of package fleetindex into AWS exceptions.
-func translated(h awsapi.Handler) awsapi.Handler {
-	return func(ctx context.Context, req *awsapi.Request) (any, error) {
-		answer, err := h(ctx, req)
-		if err != nil {
-			return nil, exception(err)
-		}
-		return answer, nil
-	}
-}
-
+// exception turns refusals of package fleetindex into AWS exceptions.
 func exception(err error) error {
 	if q := (*fleetindex.QueryError)(nil); errors.As(err, &q) {
 		return &awsapi.Error{Type: "InvalidQueryException", Status: 400, Message: q.Error()}

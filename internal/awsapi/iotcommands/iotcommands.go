@@ -16,7 +16,7 @@ type plane struct{ commands *commands.Service }
 // ControlOperations returns the handlers of the control plane.
 func ControlOperations(s *commands.Service) awsapi.Set {
 	p := &plane{s}
-	return awsapi.Set{Service: awsapi.IoT, Handlers: translated(map[string]awsapi.Handler{
+	return awsapi.Set{Service: awsapi.IoT, Handlers: map[string]awsapi.Handler{
 		"CreateCommand":          p.create,
 		"GetCommand":             p.get,
 		"UpdateCommand":          p.update,
@@ -25,32 +25,18 @@ func ControlOperations(s *commands.Service) awsapi.Set {
 		"GetCommandExecution":    p.getExecution,
 		"ListCommandExecutions":  p.listExecutions,
 		"DeleteCommandExecution": p.deleteExecution,
-	})}
+	}}.Exceptions(exception)
 }
 
 // DataOperations returns the handler of the jobs data plane.
 func DataOperations(s *commands.Service) awsapi.Set {
 	p := &plane{s}
-	return awsapi.Set{Service: awsapi.IoTJobsData, Handlers: translated(map[string]awsapi.Handler{
+	return awsapi.Set{Service: awsapi.IoTJobsData, Handlers: map[string]awsapi.Handler{
 		"StartCommandExecution": p.start,
-	})}
+	}}.Exceptions(exception)
 }
 
-// translated turns refusals into the exceptions of these operations, whose names differ from those of
-// the older ones.
-func translated(handlers map[string]awsapi.Handler) map[string]awsapi.Handler {
-	for name, h := range handlers {
-		handlers[name] = func(ctx context.Context, req *awsapi.Request) (any, error) {
-			answer, err := h(ctx, req)
-			if err != nil {
-				return nil, exception(err)
-			}
-			return answer, nil
-		}
-	}
-	return handlers
-}
-
+// exception names refusals as these operations do, which differ from the older ones.
 func exception(err error) error {
 	refusal := (*commands.Error)(nil)
 	resource := ""

@@ -3,7 +3,6 @@
 package iotdefender
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -66,16 +65,7 @@ func Operations(s *defender.Service) awsapi.Set {
 		"DeleteAuditSuppression":   p.deleteSuppression,
 		"ListAuditSuppressions":    p.listSuppressions,
 	}
-	for name, h := range handlers {
-		handlers[name] = func(ctx context.Context, req *awsapi.Request) (any, error) {
-			answer, err := h(ctx, req)
-			if err != nil {
-				return nil, exception(err)
-			}
-			return answer, nil
-		}
-	}
-	return awsapi.Set{Service: awsapi.IoT, Handlers: handlers}
+	return awsapi.Set{Service: awsapi.IoT, Handlers: handlers}.Exceptions(exception)
 }
 
 func exception(err error) error {

@@ -61,10 +61,7 @@ func ControlOperations(cfg Config) awsapi.Set {
 		"UpdateEventConfigurations":   p.updateEvents,
 		"DescribeEventConfigurations": p.describeEvents,
 	}
-	for name, h := range handlers {
-		handlers[name] = translated(h, false)
-	}
-	return awsapi.Set{Service: awsapi.IoT, Handlers: handlers}
+	return awsapi.Set{Service: awsapi.IoT, Handlers: handlers}.Exceptions(func(err error) error { return exception(err, false) })
 }
 
 // DataOperations returns the handlers of the jobs data plane.
@@ -76,23 +73,10 @@ func DataOperations(cfg Config) awsapi.Set {
 		"DescribeJobExecution":         p.describeDevice,
 		"UpdateJobExecution":           p.update,
 	}
-	for name, h := range handlers {
-		handlers[name] = translated(h, true)
-	}
-	return awsapi.Set{Service: awsapi.IoTJobsData, Handlers: handlers}
+	return awsapi.Set{Service: awsapi.IoTJobsData, Handlers: handlers}.Exceptions(func(err error) error { return exception(err, true) })
 }
 
-// translated turns refusals of package jobs into AWS exceptions.
-func translated(h awsapi.Handler, data bool) awsapi.Handler {
-	return func(ctx context.Context, req *awsapi.Request) (any, error) {
-		answer, err := h(ctx, req)
-		if err != nil {
-			return nil, exception(err, data)
-		}
-		return answer, nil
-	}
-}
-
+// exception turns refusals of package jobs into AWS exceptions.
 func exception(err error, data bool) error {
 	throttling := 400
 	if data {

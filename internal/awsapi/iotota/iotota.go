@@ -4,7 +4,6 @@
 package iotota
 
 import (
-	"context"
 	"errors"
 
 	"github.com/berth-iot/berth/internal/awsapi"
@@ -36,16 +35,7 @@ func Operations(cfg Config) awsapi.Set {
 		"ListOTAUpdates":  p.listUpdates,
 		"DeleteOTAUpdate": p.deleteUpdate,
 	}
-	for name, h := range handlers {
-		handlers[name] = func(ctx context.Context, req *awsapi.Request) (any, error) {
-			answer, err := h(ctx, req)
-			if err != nil {
-				return nil, exception(err)
-			}
-			return answer, nil
-		}
-	}
-	return awsapi.Set{Service: awsapi.IoT, Handlers: handlers}
+	return awsapi.Set{Service: awsapi.IoT, Handlers: handlers}.Exceptions(exception)
 }
 
 // exception turns refusals of the domain packages into AWS exceptions.

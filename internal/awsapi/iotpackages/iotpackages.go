@@ -30,16 +30,7 @@ func Operations(c *packages.Catalogue) awsapi.Set {
 		"GetPackageConfiguration":    p.getConfiguration,
 		"UpdatePackageConfiguration": p.updateConfiguration,
 	}
-	for name, h := range handlers {
-		handlers[name] = func(ctx context.Context, req *awsapi.Request) (any, error) {
-			answer, err := h(ctx, req)
-			if err != nil {
-				return nil, exception(err)
-			}
-			return answer, nil
-		}
-	}
-	return awsapi.Set{Service: awsapi.IoT, Handlers: handlers}
+	return awsapi.Set{Service: awsapi.IoT, Handlers: handlers}.Exceptions(exception)
 }
 
 func exception(err error) error {
