@@ -121,8 +121,8 @@ func TestGoSDK(t *testing.T) {
 	})
 
 	t.Run("an operation that is not there yet", func(t *testing.T) {
-		_, err := s.iot.ListStreams(c, &iot.ListStreamsInput{})
-		if err == nil || !contains(err.Error(), "NotImplementedException", "ListStreams") {
+		_, err := s.iot.ListMitigationActions(c, &iot.ListMitigationActionsInput{})
+		if err == nil || !contains(err.Error(), "NotImplementedException", "ListMitigationActions") {
 			t.Error(err)
 		}
 	})
