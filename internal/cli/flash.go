@@ -12,6 +12,7 @@ import (
 	"github.com/berth-iot/berth/esp/chip"
 	"github.com/berth-iot/berth/esp/serial"
 	"github.com/berth-iot/berth/esp/serial/hostport"
+	"github.com/berth-iot/berth/esp/serial/stub"
 )
 
 // flashCommand is "berth flash": a board on a serial port.
@@ -20,8 +21,8 @@ func flashCommand() *cobra.Command {
 		Use:   "flash",
 		Short: "Read and write the flash of a board over its serial port",
 		Long: `Read and write the flash of a board with an ESP chip over its serial port. The
-loader in the chip's ROM is enough; a flasher stub (--stub) makes large
-transfers faster.`,
+loader in the chip's ROM is enough for most; large transfers and the ESP8266 run
+Espressif's flasher stub in the chip's RAM (--stub none does without).`,
 		Example: `  berth flash info
   berth flash write --firmware build
   berth flash write --partition storage certs.bin
@@ -38,6 +39,7 @@ type flashFlags struct {
 	before    string
 	after     string
 	stub      string
+	large     bool // so much is transferred that a stub pays off
 	flashSize imageSize
 }
 
@@ -48,7 +50,7 @@ func (f *flashFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.chip, "chip", "auto", "chip that the board must have, such as esp32c3")
 	flags.StringVar(&f.before, "before", "auto", "how to reset the board into download mode: auto, classic, usb-jtag, usb-cdc or none")
 	flags.StringVar(&f.after, "after", "auto", "how to leave the board: auto, hard, soft or stay")
-	flags.StringVar(&f.stub, "stub", "", "flasher stub to run: the JSON `FILE` for this chip from a release of esp-flasher-stub")
+	flags.StringVar(&f.stub, "stub", stubAuto, "flasher stub: auto, none, or the JSON `FILE` of one for this chip")
 	flags.Var(&f.flashSize, "flash-size", "size of the flash; asked of the flash chip by default")
 }
 
@@ -82,6 +84,19 @@ type flashBoard struct {
 	start time.Time
 }
 
+// Values of --stub besides a file.
+const (
+	stubAuto = "auto"
+	stubNone = "none"
+)
+
+// From these sizes on a stub saves more time than sending it takes: ROM loaders read 64 bytes a command
+// and write 1 KiB.
+const (
+	largeRead  = 16 << 10
+	largeWrite = 256 << 10
+)
+
 // flashTarget is what every result says of the board.
 type flashTarget struct {
 	Port string `json:"port"`
@@ -100,13 +115,13 @@ func (f *flashFlags) with(ctx context.Context, do func(*flashBoard) error) (err 
 	if err != nil {
 		return err
 	}
-	var stub *serial.Stub
-	if f.stub != "" {
+	var own *serial.Stub
+	if f.stub != stubAuto && f.stub != stubNone {
 		b, err := os.ReadFile(f.stub)
 		if err != nil {
 			return fmt.Errorf("read stub: %w", err)
 		}
-		if stub, err = serial.ParseStub(b); err != nil {
+		if own, err = serial.ParseStub(b); err != nil {
 			return fmt.Errorf("%s: %w", f.stub, err)
 		}
 	}
@@ -128,8 +143,13 @@ func (f *flashFlags) with(ctx context.Context, do func(*flashBoard) error) (err 
 			err = closeErr
 		}
 	}()
-	if stub != nil && !board.StubRunning() {
-		if err := board.RunStub(ctx, stub); err != nil {
+	if own == nil && f.stub == stubAuto && (f.large || !board.Chip().ROMMD5) {
+		if own, err = stub.For(ctx, board.Session); err != nil {
+			return err
+		}
+	}
+	if own != nil && !board.StubRunning() {
+		if err := board.RunStub(ctx, own); err != nil {
 			return err
 		}
 	}

@@ -96,6 +96,7 @@ alone, because flash may hold keys.`,
 			if err != nil {
 				return err
 			}
+			flags.large = size == 0 || size >= largeRead // a partition or the whole flash is large
 			return flags.with(cmd.Context(), func(b *flashBoard) error {
 				name, address, size, err := what.find(cmd.Context(), b, address, size)
 				if err != nil {

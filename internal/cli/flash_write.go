@@ -80,6 +80,11 @@ for another chip are refused before anything is written.`,
 			if build.Chip != "" && flags.chip == "auto" {
 				flags.chip = build.Chip
 			}
+			total := 0
+			for _, in := range inputs {
+				total += len(in.data)
+			}
+			flags.large = total >= largeWrite
 			return flags.with(ctx, func(b *flashBoard) error {
 				if size, err := b.FlashSize(ctx); err == nil && build.FlashSize > size {
 					return fmt.Errorf("the build is for %s of flash, this board has %s: use a board with more, or set the flash size in the build", flashSizeText(build.FlashSize), flashSizeText(size))

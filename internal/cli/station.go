@@ -23,6 +23,7 @@ import (
 	"github.com/berth-iot/berth/esp/partition"
 	"github.com/berth-iot/berth/esp/serial"
 	"github.com/berth-iot/berth/esp/serial/hostport"
+	"github.com/berth-iot/berth/esp/serial/stub"
 	"github.com/berth-iot/berth/internal/factory"
 )
 
@@ -224,7 +225,22 @@ func (s *station) open(ctx context.Context, name string) (factory.Board, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := s.runStub(ctx, session); err != nil {
+		return nil, errors.Join(err, session.Close())
+	}
 	return factory.SerialBoard{Session: session}, nil
+}
+
+// runStub starts a stub where it pays off: for firmware, and on chips whose ROM cannot verify.
+func (s *station) runStub(ctx context.Context, session *serial.Session) error {
+	if s.firmware == "" && session.Chip().ROMMD5 || session.StubRunning() {
+		return nil
+	}
+	loader, err := stub.For(ctx, session)
+	if err != nil || loader == nil {
+		return err
+	}
+	return session.RunStub(ctx, loader)
 }
 
 func (s *station) portNames() ([]string, error) {
