@@ -344,8 +344,8 @@ func (c *connection) pingTime(sent time.Time, wait time.Duration) (ping bool, ne
 		return false, next
 	}
 	now := time.Now()
+	patience := min(max(c.keepAlive/2, 5*time.Second), 30*time.Second)
 	if !c.pinged.IsZero() {
-		patience := min(max(c.keepAlive/2, 5*time.Second), 30*time.Second)
 		left := patience - now.Sub(c.pinged)
 		if left <= 0 {
 			c.end = &Failure{Kind: Unreachable, Reason: fmt.Sprintf("the server has not answered a ping for %v", patience)}
@@ -364,7 +364,7 @@ func (c *connection) pingTime(sent time.Time, wait time.Duration) (ping bool, ne
 		return false, min(next, left)
 	}
 	c.pinged = now
-	return true, next
+	return true, min(next, patience)
 }
 
 // read handles packets until the connection ends.

@@ -339,8 +339,8 @@ func TestServerHints(t *testing.T) {
 			s.conn.Read(one[:])
 			s.conn.SetReadDeadline(time.Time{})
 			s.write(mqtt.AppendPingresp(nil))
-			s.ack(second)
 			s.write(mqtt.AppendAck(nil, mqtt.PUBACK, first.PacketID, mqtt.QuotaExceeded, s.version))
+			s.ack(second)
 			began = time.Now()
 			if p := s.publish(); string(p.Payload) != "0" || time.Since(began) < 500*time.Millisecond {
 				t.Errorf("%s after %v", p.Payload, time.Since(began))
