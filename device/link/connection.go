@@ -455,7 +455,7 @@ func (l *Link) message(c *connection, h mqtt.Header, body []byte) error {
 		if route.matches(m.Topic) {
 			l.acknowledge(r)
 			l.mu.Unlock()
-			route.handle(m)
+			route.handle(m) // a copy: it may be replaced meanwhile
 			return nil
 		}
 	}

@@ -141,7 +141,7 @@ type Link struct {
 // route takes messages past the ring to a service.
 type route struct {
 	filter string
-	handle func(Message)
+	handle func(Message) // guarded by the link's lock
 }
 
 // Watcher hears of a connection on the network's goroutine. Its functions must return at once and
@@ -251,6 +251,9 @@ func (l *Link) Reconnect() {
 	l.wakeRun()
 }
 
+// Loop is the event loop of the link's callbacks.
+func (l *Link) Loop() *event.Loop { return l.cfg.Loop }
+
 // Connected reports whether there is a connection.
 func (l *Link) Connected() bool {
 	l.mu.Lock()
@@ -276,10 +279,17 @@ func (l *Link) Watch(w Watcher) {
 }
 
 // Route hands the messages whose topic matches a filter to a service instead of to the ring. handle
-// runs on the network's goroutine. Routes cannot be removed; the first that matches wins.
+// runs on the network's goroutine. The first route that matches wins; another one for the same filter
+// replaces it.
 func (l *Link) Route(filter string, handle func(Message)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for i := range l.routes {
+		if l.routes[i].filter == filter {
+			l.routes[i].handle = handle
+			return
+		}
+	}
 	l.routes = append(l.routes, route{filter, handle})
 }
 
