@@ -79,6 +79,13 @@ func (c *cloud) start() {
 // api makes a signed request that must succeed.
 func (c *cloud) api(method, path string, in, out any) {
 	c.t.Helper()
+	if status, b := c.call(method, path, in, out); status != 200 {
+		c.t.Fatalf("%s %s: %d %s", method, path, status, b)
+	}
+}
+
+func (c *cloud) call(method, path string, in, out any) (int, []byte) {
+	c.t.Helper()
 	var body []byte
 	header := http.Header{}
 	switch v := in.(type) {
@@ -103,14 +110,12 @@ func (c *cloud) api(method, path string, in, out any) {
 	}
 	defer resp.Body.Close()
 	b, _ := io.ReadAll(resp.Body)
-	if resp.StatusCode != 200 {
-		c.t.Fatalf("%s %s: %d %s", method, path, resp.StatusCode, b)
-	}
-	if out != nil {
+	if out != nil && resp.StatusCode == 200 {
 		if err := json.Unmarshal(b, out); err != nil {
 			c.t.Fatalf("%s: %v", b, err)
 		}
 	}
+	return resp.StatusCode, b
 }
 
 // issue makes an ACTIVE certificate with a policy; thing is empty for a claim.

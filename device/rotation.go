@@ -148,3 +148,11 @@ func (s *System) endRotation(err error) {
 	}
 	s.loop.Post("rotated", func() { r.done(err) })
 }
+
+// Renewing reports whether a new identity is on its way in: not committed and not given up.
+func (s *System) Renewing() bool {
+	s.mu.Lock()
+	store := s.identities
+	s.mu.Unlock()
+	return store != nil && store.Progress().Step != identity.Nothing
+}

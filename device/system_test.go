@@ -152,7 +152,7 @@ func (c *cloud) execution(id, thing string) (status string, details map[string]s
 			StatusDetails struct{ DetailsMap map[string]string }
 		}
 	}
-	c.api("GET", "/things/"+thing+"/jobs/"+id, nil, &out)
+	c.call("GET", "/things/"+thing+"/jobs/"+id, nil, &out) // it may not be there yet
 	return out.Execution.Status, out.Execution.StatusDetails.DetailsMap
 }
 

@@ -20,14 +20,14 @@ func (l *Link) run() {
 	askTime := false
 	var last time.Time // when the last attempt began
 	for l.released() {
-		l.mu.Lock()
-		l.dropped = false
-		l.mu.Unlock()
 		l.checkClock(askTime)
-		l.pause(minSpacing - time.Since(last))
+		l.pause(minSpacing-time.Since(last), func() bool { return l.closed || l.held })
 		if !l.released() {
 			return
 		}
+		l.mu.Lock()
+		l.dropped = false
+		l.mu.Unlock()
 		last = time.Now()
 		c, connack, err := l.connect()
 		var f *Failure
@@ -56,7 +56,7 @@ func (l *Link) run() {
 		failures++
 		wait := max(l.cfg.Backoff.Wait(failures, f.hint(), l.cfg.Random), minSpacing-time.Since(last))
 		l.tell(Event{Kind: Waiting, Err: f, Wait: wait})
-		l.pause(wait)
+		l.pause(wait, func() bool { return l.closed || l.held || l.dropped })
 	}
 }
 
@@ -94,8 +94,8 @@ func (l *Link) released() bool {
 	}
 }
 
-// pause waits unless something else is wanted meanwhile.
-func (l *Link) pause(d time.Duration) {
+// pause waits, until interrupted says so at most. That is asked with the lock held.
+func (l *Link) pause(d time.Duration, interrupted func() bool) {
 	if d <= 0 {
 		return
 	}
@@ -110,9 +110,9 @@ func (l *Link) pause(d time.Duration) {
 		case <-l.kick:
 		}
 		l.mu.Lock()
-		interrupted := l.closed || l.held || l.dropped
+		stop := interrupted()
 		l.mu.Unlock()
-		if interrupted {
+		if stop {
 			return
 		}
 	}
