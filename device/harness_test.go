@@ -230,6 +230,13 @@ func (c *cloud) boot(storage flash.Storage, change func(*device.Config, *device.
 	if change != nil {
 		change(&cfg, &h, b)
 	}
+	if m, ok := storage.(*flash.Memory); ok {
+		dial := cfg.Dial
+		cfg.Dial = func(ctx context.Context, id device.Identity) (net.Conn, error) {
+			conn, err := dial(ctx, id)
+			return &powered{conn, m}, err
+		}
+	}
 	s, err := device.New(cfg, h)
 	if err != nil {
 		c.t.Fatal(err)
@@ -238,6 +245,19 @@ func (c *cloud) boot(storage flash.Storage, change func(*device.Config, *device.
 	s.Start()
 	c.t.Cleanup(func() { b.stop() })
 	return b
+}
+
+// powered is a connection that sends nothing any more when the device has lost its power.
+type powered struct {
+	net.Conn
+	m *flash.Memory
+}
+
+func (c *powered) Write(b []byte) (int, error) {
+	if c.m.Off() {
+		return 0, flash.ErrPowerLoss
+	}
+	return c.Conn.Write(b)
 }
 
 func (b *board) stop() {

@@ -67,6 +67,8 @@ func (s *System) bring(ctx context.Context, stage mode.Stage) error {
 		if s.cfg.Configurator != nil {
 			return s.cfg.Configurator.Up(ctx)
 		}
+	case mode.StageOTA:
+		return s.beginOTA()
 	}
 	return nil
 }
@@ -140,6 +142,9 @@ func (s *System) shutDown(ctx context.Context, restart bool) {
 	s.leave(ctx)
 	if s.cfg.WiFi != nil && s.isUp(mode.StageWiFi) {
 		s.cfg.WiFi.Down()
+	}
+	if s.updater != nil {
+		s.updater.Close()
 	}
 	if s.store != nil {
 		if err := s.store.Close(); err != nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/berth-iot/berth/device/identity"
 	"github.com/berth-iot/berth/device/link"
 	"github.com/berth-iot/berth/device/mode"
+	"github.com/berth-iot/berth/device/ota"
 )
 
 // Names of the parts that applications use most.
@@ -75,6 +76,10 @@ type Config struct {
 	Shadow       string // name of a named shadow to follow; "" is the classic one
 	WillTopic    string // see awsiot.Will
 	StepTimeout  time.Duration
+
+	// OTA makes the device take OTA jobs. Its Stream defaults to MQTT, its Restart to the System's.
+	// What else the application's handler for jobs gets are all other jobs. May be nil.
+	OTA *ota.Config
 
 	// Link holds what else the connection needs: version, keep-alive, back-off, budget, queue, ring,
 	// clock, time source. Dial, Explain, Loop, Store, ClientID, Will and Events are set by the System.
@@ -134,6 +139,7 @@ type System struct {
 	shadow        *awsiot.Shadow
 	jobs          *awsiot.Jobs
 	rotation      *rotation
+	updater       *ota.Updater
 	timers        []*time.Timer
 	subs          []subscription
 	up            []mode.Stage // stages that are up

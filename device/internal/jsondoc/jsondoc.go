@@ -366,3 +366,21 @@ func AppendString(dst []byte, s string) []byte {
 
 // IsText reports whether a value is a string.
 func (v Value) IsText() bool { return len(v.raw) > 0 && v.raw[0] == '"' }
+
+// Elements calls yield for each element of an array; anything else has none.
+func (v Value) Elements(yield func(Value)) {
+	p := parser{b: v.raw}
+	if !p.take('[') || p.take(']') {
+		return
+	}
+	for {
+		element, ok := p.value(0)
+		if !ok {
+			return
+		}
+		yield(element)
+		if !p.take(',') {
+			return
+		}
+	}
+}
