@@ -64,6 +64,7 @@ device side in one program.`,
 		keyCommand(),
 		pubCommand(),
 		subCommand(),
+		deviceCommand(),
 		benchCommand(),
 	)
 	return root
