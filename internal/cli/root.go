@@ -69,6 +69,7 @@ device side in one program.`,
 		keyCommand(),
 		pubCommand(),
 		subCommand(),
+		deviceCommand(),
 		benchCommand(),
 		virtualESP32Command(),
 	)

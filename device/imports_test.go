@@ -1,0 +1,52 @@
+package device_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// core is what the library's core may import: what TinyGo has for microcontrollers, and of this
+// module the packet codec, topics and itself.
+var core = map[string]bool{
+	"bytes": true, "context": true, "crypto/sha256": true, "encoding/base64": true, "encoding/binary": true, "encoding/hex": true,
+	"errors": true, "fmt": true, "hash": true, "hash/crc32": true, "io": true, "math/rand/v2": true, "net": true, "slices": true,
+	"strconv": true, "strings": true, "sync": true, "time": true, "unicode/utf16": true, "unicode/utf8": true,
+}
+
+// TestImports states what the core imports, and that nothing of the library imports the server.
+func TestImports(t *testing.T) {
+	t.Parallel()
+	const module = "github.com/berth-iot/berth/"
+	files := 0
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		files++
+		for _, spec := range f.Imports {
+			name, _ := strconv.Unquote(spec.Path.Value)
+			own := strings.HasPrefix(name, module+"device") || name == module+"mqtt" || name == module+"topic"
+			switch machine := strings.HasPrefix(path, "linux/"); {
+			case own && !(strings.HasSuffix(name, "/linux") && !machine):
+			case core[name]:
+			case machine && !strings.HasPrefix(name, module) && !strings.Contains(strings.Split(name, "/")[0], "."):
+				// Package linux has the whole standard library, and nothing else.
+			default:
+				t.Errorf("%s imports %s", path, name)
+			}
+		}
+		return nil
+	})
+	if err != nil || files < 20 {
+		t.Errorf("%d files, %v", files, err)
+	}
+}

@@ -1,0 +1,164 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/berth-iot/berth/device/flash"
+	"github.com/berth-iot/berth/device/identity"
+	"github.com/berth-iot/berth/device/mode"
+)
+
+// stageTimeout bounds a stage of Init.
+const stageTimeout = 2 * time.Minute
+
+// StageError is a part that did not come up.
+type StageError struct {
+	Stage mode.Stage
+	Err   error
+}
+
+func (e *StageError) Error() string { return fmt.Sprintf("bring up %v: %v", e.Stage, e.Err) }
+func (e *StageError) Unwrap() error { return e.Err }
+
+// bringUp runs the stages of Init that are not up yet.
+func (s *System) bringUp() {
+	for stage := range mode.Stage(mode.Stages) {
+		if s.isUp(stage) {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, stageTimeout)
+		err := s.bring(ctx, stage)
+		cancel()
+		if err != nil {
+			s.fail(&StageError{stage, err})
+			s.happened(mode.Failed)
+			return
+		}
+		s.up = append(s.up, stage)
+	}
+	if id, _ := s.identities.Current(); id.Exists() && !id.Claim {
+		s.happened(mode.Ready)
+		return
+	}
+	s.happened(mode.Unprovisioned)
+}
+
+func (s *System) isUp(stage mode.Stage) bool {
+	for _, up := range s.up {
+		if up == stage {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *System) bring(ctx context.Context, stage mode.Stage) error {
+	switch stage {
+	case mode.StageFlash:
+		return s.openFlash()
+	case mode.StageWiFi:
+		if s.cfg.WiFi != nil {
+			return s.cfg.WiFi.Up(ctx, s.store)
+		}
+	case mode.StageBLE:
+		if s.cfg.Configurator != nil {
+			return s.cfg.Configurator.Up(ctx)
+		}
+	case mode.StageOTA:
+		return s.beginOTA()
+	}
+	return nil
+}
+
+// openFlash opens the store and the identities, and stores those that the program brings along.
+func (s *System) openFlash() error {
+	store, err := flash.Open(s.cfg.Storage, 0)
+	if err != nil {
+		return err
+	}
+	for _, name := range store.Damaged() {
+		s.fail(fmt.Errorf("flash record %q is torn: the value before it counts", name))
+	}
+	identities, damaged := identity.Open(store)
+	for _, key := range damaged {
+		s.fail(fmt.Errorf("flash value %q cannot be read", key))
+	}
+	if own := identities.Active(); s.cfg.Given.Exists() && !own.Exists() {
+		err = identities.Give(s.cfg.Given, nil)
+	}
+	// A claim that was erased stays erased: the device has its own identity.
+	if s.cfg.Claim.Exists() && !identities.Claim().Exists() && !(s.cfg.EraseClaim && identities.Active().Exists()) {
+		claim := s.cfg.Claim
+		claim.Claim = true
+		err = errors.Join(err, identities.Give(claim, nil))
+	}
+	if err != nil {
+		store.Close()
+		return err
+	}
+	s.mu.Lock()
+	s.store, s.identities = store, identities
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *System) waitRetry() {
+	s.after(s.cfg.InitRetry, "retry", func() { s.happened(mode.Retry) })
+}
+
+// restartPatience bounds the application's handler for a restart, and the farewell.
+const restartPatience = 10 * time.Second
+
+// shutDown ends everything in reverse order, and restarts if that is wanted. It runs on the control
+// loop and is its last work.
+func (s *System) shutDown(ctx context.Context, restart bool) {
+	s.mu.Lock()
+	if s.stopping {
+		s.mu.Unlock()
+		return
+	}
+	s.stopping = true
+	for _, t := range s.timers {
+		t.Stop()
+	}
+	s.mu.Unlock()
+	if restart && s.handlers.Restart != nil {
+		told := make(chan struct{})
+		s.loop.Post("restart", func() { defer close(told); s.handlers.Restart() })
+		timer := time.NewTimer(restartPatience)
+		select {
+		case <-told:
+		case <-timer.C:
+			s.fail(errors.New("restart: the handler takes too long"))
+		}
+		timer.Stop()
+	}
+	ctx, cancel := context.WithTimeout(ctx, restartPatience)
+	defer cancel()
+	s.stopConfiguration()
+	s.leave(ctx)
+	if s.cfg.WiFi != nil && s.isUp(mode.StageWiFi) {
+		s.cfg.WiFi.Down()
+	}
+	if s.updater != nil {
+		s.updater.Close()
+	}
+	if s.store != nil {
+		if err := s.store.Close(); err != nil {
+			s.fail(err)
+		}
+	}
+	s.loop.Close()
+	if !restart {
+		<-s.loop.Done()
+	}
+	s.cancel()
+	s.control.Close()
+	close(s.stopped)
+	if restart {
+		s.cfg.Restart()
+	}
+}
