@@ -499,6 +499,83 @@ func TestReceive(t *testing.T) {
 	})
 }
 
+// TestFlood: a handler that is slow costs the messages that the ring does not hold, and no memory.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const n = 5000
+		b := against(t, Config{ReceiveMessages: 10}, func(s *script) {
+			s.accept(false)
+			for i := range n {
+				s.write((&mqtt.Publish{Topic: []byte("a"), Payload: fmt.Append(nil, i)}).Append(nil, s.version))
+			}
+			s.idle()
+		})
+		handled, last := 0, ""
+		slow := make(chan struct{})
+		b.OnMessage(func(m Message) {
+			if handled++; handled == 1 {
+				<-slow
+			}
+			last = string(m.Payload)
+		})
+		b.Start()
+		time.Sleep(time.Minute)
+		close(slow)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		told := b.find(Overrun)
+		if handled != 11 || last != fmt.Sprint(n-1) || len(told) != 1 || told[0].Count != n-11 {
+			t.Errorf("handled %d, last %s, overruns %v", handled, last, told)
+		}
+	})
+}
+
+// TestFullRing: with MQTT 3.1.1 a full ring holds the server up, and loses nothing; an application that
+// takes nothing at all does not keep services from their answers.
+func TestFullRing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var acks []uint16
+		b := against(t, Config{Version: mqtt.V311, ReceiveMessages: 2}, func(s *script) {
+			s.accept(false)
+			sent := make(chan struct{})
+			go func() {
+				defer close(sent)
+				for id := range uint16(5) {
+					s.conn.Write((&mqtt.Publish{QoS: 1, PacketID: id + 1, Topic: []byte("a")}).Append(nil, s.version))
+				}
+				s.conn.Write((&mqtt.Publish{Topic: []byte("service")}).Append(nil, s.version))
+			}()
+			for h, body := s.read(); h != 0; h, body = s.read() {
+				var a mqtt.Ack
+				if h.Type() == mqtt.PUBACK && a.Decode(mqtt.PUBACK, body, s.version) == nil {
+					acks = append(acks, a.PacketID)
+				}
+			}
+			<-sent
+		})
+		var served time.Duration
+		began := time.Now()
+		b.Route("service", func(Message) { served = time.Since(began) })
+		b.Start()
+		for range 2 {
+			time.Sleep(4 * time.Second)
+			b.Receive()
+		}
+		time.Sleep(time.Minute)
+		if want := 13 * time.Second; served != want {
+			t.Errorf("the service was served after %v, want %v", served, want)
+		}
+		for _, ok := b.Receive(); ok; _, ok = b.Receive() {
+		}
+		time.Sleep(time.Second)
+		if !slices.Equal(acks, []uint16{1, 2, 3, 4}) {
+			t.Errorf("acknowledged %v", acks)
+		}
+	})
+}
+
 // TestPoison: a message after which a server of MQTT 3.1.1 always ends the connection does not hold
 // up the others for ever.
 func TestPoison(t *testing.T) {
