@@ -169,6 +169,7 @@ func TestShadowOrderAndRate(t *testing.T) {
 		report(`{"early":true}`)
 		l.Start()
 		time.Sleep(time.Second / 2)
+		synctest.Wait()
 		if got := svc.took(); !slices.Equal(got, []string{"get", `update {"early":true,"a":1,"fw":1,"connected":true}`}) || !slices.Equal(deltas, []string{`{"a":1}`}) {
 			t.Errorf("at first %q, deltas %q", got, deltas)
 		}
@@ -179,6 +180,7 @@ func TestShadowOrderAndRate(t *testing.T) {
 		time.Sleep(time.Second)
 		report(`{"x":{"y":3}}`)
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if got := svc.took(); !slices.Equal(got, []string{`update {"x":{"y":1,"z":2},"early":null}`, `update {"x":{"y":3,"z":2},"early":null}`}) {
 			t.Errorf("gathered %q", got)
 		}
@@ -187,6 +189,7 @@ func TestShadowOrderAndRate(t *testing.T) {
 		svc.send(shadowTopic+"update/delta", `{"version":7,"state":{"a":"crash"}}`)
 		svc.send(shadowTopic+"update/delta", `not JSON`)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		var crash *event.CrashError
 		if len(deltas) != 2 || len(failures) != 1 || !errors.As(failures[0], &crash) || len(svc.took()) != 0 {
 			t.Errorf("deltas %q, failures %v", deltas, failures)
@@ -194,11 +197,13 @@ func TestShadowOrderAndRate(t *testing.T) {
 		// The connection ends with an update on its way: it is made again after the get.
 		report(`{"n":1}`)
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if got := svc.took(); !slices.Equal(got, []string{`update {"n":1}`, "get", `update {"n":1,"a":1,"fw":1,"connected":true}`}) {
 			t.Errorf("over an outage %q", got)
 		}
 		report(`{"bad":1}`)
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		var r *Rejection
 		if !errors.As(results[`{"bad":1}`], &r) || r.Code != "400" || results[`{"n":1}`] != nil || results[`{"x":{"y":3}}`] != nil || len(results) != 7 {
 			t.Errorf("results %v", results)
@@ -262,12 +267,14 @@ func TestJobRequests(t *testing.T) {
 		defer jobs.Close()
 		l.Start()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		want := []string{"start-next", "start-next", "update", "update", "start-next", "update", "start-next"}
 		if got := svc.took(); !slices.Equal(got, want) || !cancelled || !errors.Is(told[0], ErrTimeout) {
 			t.Errorf("asked %q, cancelled %v, told %v", got, cancelled, told)
 		}
 		svc.send("$aws/things/T/jobs/notify-next", `{"timestamp":1,"execution":{"jobId":"c"}}`)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if got := svc.took(); !slices.Equal(got, []string{"start-next"}) {
 			t.Errorf("after the notification %q", got)
 		}

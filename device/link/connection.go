@@ -34,6 +34,9 @@ type connection struct {
 	toldBudget   bool
 	lastReceived time.Time
 	pinged       time.Time // when the PINGREQ without an answer was sent
+	paused       bool      // the reader waits for room in the ring
+	stuck        bool      // it has waited in vain
+	over         chan struct{}
 	end          *Failure
 
 	buf  []byte // the reader's: read and not yet consumed is buf[from:]
@@ -91,7 +94,7 @@ func (l *Link) connect() (*connection, mqtt.Connack, error) {
 	// context does not.
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
-	c := &connection{Conn: raw, version: l.tryVersion(), keepAlive: l.cfg.KeepAlive, wake: make(chan struct{}, 1), retain: true}
+	c := &connection{Conn: raw, version: l.tryVersion(), keepAlive: l.cfg.KeepAlive, wake: make(chan struct{}, 1), over: make(chan struct{}), retain: true}
 	fail := func(err error, kind FailureKind, reason string) (*connection, mqtt.Connack, error) {
 		raw.Close()
 		return nil, mqtt.Connack{}, failureOf(l.cfg.Explain(err), kind, reason)
@@ -189,6 +192,7 @@ func (l *Link) serve(c *connection, a mqtt.Connack) *Failure {
 	}()
 	wanted := l.pump(c)
 	c.Close()
+	close(c.over)
 	<-read
 
 	l.mu.Lock()
@@ -344,6 +348,10 @@ func (c *connection) pingTime(sent time.Time, wait time.Duration) (ping bool, ne
 		return false, next
 	}
 	now := time.Now()
+	if c.paused {
+		// What the server says is not heard at the moment.
+		c.pinged, c.lastReceived = time.Time{}, now
+	}
 	patience := min(max(c.keepAlive/2, 5*time.Second), 30*time.Second)
 	if !c.pinged.IsZero() {
 		left := patience - now.Sub(c.pinged)
@@ -365,6 +373,40 @@ func (c *connection) pingTime(sent time.Time, wait time.Duration) (ping bool, ne
 	}
 	c.pinged = now
 	return true, min(next, patience)
+}
+
+// roomPatience is how long a full ring may keep the reader from reading on.
+const roomPatience = 5 * time.Second
+
+// waitForRoom puts a message of QoS 1 into a full ring when the application has taken others out. That
+// holds the server up, as TCP does. With MQTT 5 the Receive Maximum keeps it from coming so far. If the
+// application takes nothing for a while, the message stays unacknowledged, for the server to send it
+// again on the next connection, and reading goes on: services wait for their answers. The lock is held
+// before and after.
+func (l *Link) waitForRoom(c *connection, r received) (ok bool) {
+	if c.stuck {
+		return false
+	}
+	timer := time.NewTimer(roomPatience)
+	defer timer.Stop()
+	c.paused = true
+	defer func() { c.paused = false }()
+	for {
+		l.mu.Unlock()
+		over := false
+		select {
+		case <-l.room:
+		case <-c.over:
+			over = true
+		case <-timer.C:
+			over = true
+		}
+		l.mu.Lock()
+		if _, ok = l.ring.put(r); ok || over {
+			c.stuck = !ok
+			return ok
+		}
+	}
 }
 
 // read handles packets until the connection ends.
@@ -462,14 +504,14 @@ func (l *Link) message(c *connection, h mqtt.Header, body []byte) error {
 	defer l.mu.Unlock()
 	dropped, ok := l.ring.put(r)
 	if dropped > 0 {
-		l.tell(Event{Kind: Overrun, Count: dropped})
+		l.lostMessages(dropped)
 	}
-	// A message of QoS 1 that finds no room is not acknowledged: the server sends it again on the
-	// next connection. With MQTT 5 it does not come so far, because of the Receive Maximum.
+	if !ok && r.packetID != 0 {
+		ok = l.waitForRoom(c, r)
+	}
 	if ok {
-		if l.onMessage != nil {
-			l.post("message", l.deliver)
-		}
+		c.stuck = false
+		l.deliverNext()
 		select {
 		case l.arrived <- struct{}{}:
 		default:

@@ -122,6 +122,8 @@ type Link struct {
 	quota     int // refusals with Quota Exceeded in a row
 	ring      *ring
 	onMessage func(Message)
+	delivers  bool // deliver is posted, or running
+	overrun   int  // messages dropped since the last event was posted
 	subs      map[string]*subscription
 	order     []string // filters in the order in which they were asked for
 	routes    []route
@@ -132,6 +134,7 @@ type Link struct {
 	damaged   int
 
 	arrived chan struct{}
+	room    chan struct{} // has a value when a message was taken out of the ring
 	kick    chan struct{} // wakes the goroutine that connects
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -158,7 +161,7 @@ func New(cfg Config) (*Link, error) {
 		return nil, err
 	}
 	l := &Link{cfg: cfg, version: cfg.Version, subs: make(map[string]*subscription), inflight: make(map[uint16]*entry),
-		asked: make(map[uint16]*request), arrived: make(chan struct{}, 1), kick: make(chan struct{}, 1), stopped: make(chan struct{})}
+		asked: make(map[uint16]*request), arrived: make(chan struct{}, 1), room: make(chan struct{}, 1), kick: make(chan struct{}, 1), stopped: make(chan struct{})}
 	if l.version == 0 {
 		l.version = mqtt.V5
 	}
@@ -299,9 +302,30 @@ func (l *Link) OnMessage(handle func(Message)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.onMessage = handle
-	for range l.ring.n {
+	l.deliverNext()
+}
+
+// deliverNext posts the delivery of one message, if there is one and no other delivery: however fast
+// messages come, the loop holds one.
+func (l *Link) deliverNext() {
+	if l.onMessage != nil && l.ring.n > 0 && !l.delivers {
+		l.delivers = true
 		l.post("message", l.deliver)
 	}
+}
+
+// lostMessages counts dropped messages, and posts an event that tells of all until it runs.
+func (l *Link) lostMessages(n int) {
+	if l.overrun += n; l.overrun != n {
+		return
+	}
+	l.post(Overrun.String(), func() {
+		l.mu.Lock()
+		count := l.overrun
+		l.overrun = 0
+		l.mu.Unlock()
+		l.cfg.Events(Event{Kind: Overrun, Count: count})
+	})
 }
 
 // Receive takes the oldest received message; ok is false when there is none. A message of QoS 1 is
@@ -312,8 +336,16 @@ func (l *Link) Receive() (m Message, ok bool) {
 	r, ok := l.ring.take()
 	if ok {
 		l.acknowledge(r)
+		l.madeRoom()
 	}
 	return r.Message, ok
+}
+
+func (l *Link) madeRoom() {
+	select {
+	case l.room <- struct{}{}:
+	default:
+	}
 }
 
 // Arrived has a value whenever messages may have come since the last Receive that found none.
@@ -325,16 +357,18 @@ func (l *Link) deliver() {
 	handle := l.onMessage
 	r, ok := l.ring.take()
 	l.mu.Unlock()
-	if !ok || handle == nil {
-		return
-	}
 	// Acknowledged even if the handler crashes: it would crash again.
 	defer func() {
 		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.delivers = false
 		l.acknowledge(r)
-		l.mu.Unlock()
+		l.madeRoom()
+		l.deliverNext()
 	}()
-	handle(r.Message)
+	if ok && handle != nil {
+		handle(r.Message)
+	}
 }
 
 func (l *Link) acknowledge(r received) {

@@ -187,6 +187,7 @@ func TestTrial(t *testing.T) {
 			t.Errorf("good: %v, %v", err, sl.calls)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if restarted {
 			t.Error("a confirmed image is rolled back")
 		}
@@ -196,6 +197,7 @@ func TestTrial(t *testing.T) {
 		u, j := install(t, Config{Restart: func() { restarted = true }}, sl)
 		u.Boot()
 		time.Sleep(11 * time.Minute)
+		synctest.Wait()
 		if !restarted || fmt.Sprint(sl.calls) != "[rollback]" {
 			t.Errorf("late: restarted %v, %v", restarted, sl.calls)
 		}

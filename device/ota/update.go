@@ -75,8 +75,9 @@ type Updater struct {
 	cfg   Config
 	store *flash.Store
 
-	mu    sync.Mutex
-	timer *time.Timer
+	mu      sync.Mutex
+	timer   *time.Timer
+	decided bool // over the image on trial, in this run
 }
 
 type step uint8
@@ -126,11 +127,29 @@ func (u *Updater) Boot() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.timer = time.AfterFunc(u.cfg.Trial, func() {
+		if !u.decide() {
+			return
+		}
 		if err := u.rollBack(fmt.Sprintf("the new image did not reach the end of its self-test within %v", u.cfg.Trial)); err == nil && u.cfg.Restart != nil {
 			u.cfg.Restart()
 		}
 	})
 	return nil
+}
+
+// decide reports whether the caller is the one to decide over the image on trial: the end of the
+// self-test and the end of its time may meet.
+func (u *Updater) decide() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.decided {
+		return false
+	}
+	u.decided = true
+	if u.timer != nil {
+		u.timer.Stop()
+	}
+	return true
 }
 
 // Close stops the clock of a trial; the next start will bring the old image back.
@@ -324,13 +343,18 @@ func (u *Updater) finish(ctx context.Context, s state) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			if !u.decide() {
+				return awsiot.ErrRestart
+			}
 			if err := u.rollBack("the self-test failed: " + err.Error()); err != nil {
 				return err
 			}
 			return awsiot.ErrRestart
 		}
 	}
-	u.Close()
+	if !u.decide() {
+		return awsiot.ErrRestart // too late: it is being rolled back
+	}
 	if err := u.cfg.Slots.Confirm(); err != nil {
 		return u.end(fmt.Errorf("confirm image: %w", err))
 	}
