@@ -109,8 +109,9 @@ func TestConfiguration(t *testing.T) {
 		t.Error(got)
 	}
 	for _, name := range []string{"a", "used"} {
-		if err := s.Delete(ctx, name); !errors.Is(err, registry.ErrDeleteConflict) {
-			t.Errorf("%s: %v", name, err)
+		err := s.Delete(ctx, name)
+		if e, ok := errors.AsType[*registry.Error](err); !ok || e.Kind != registry.ErrDeleteConflict || e.ID != "" || e.ARN != "" { // a DeleteConflictException has a message only
+			t.Errorf("%s: %+v", name, err)
 		}
 	}
 	if err := s.Delete(ctx, "b"); err != nil {

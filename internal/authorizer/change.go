@@ -176,7 +176,7 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 			return err
 		}
 		conflict := func(format string, args ...any) error {
-			return &registry.Error{Kind: registry.ErrDeleteConflict, Message: fmt.Sprintf(format, args...), ID: name, ARN: a.ARN}
+			return &registry.Error{Kind: registry.ErrDeleteConflict, Message: fmt.Sprintf(format, args...)}
 		}
 		if s.state.Load().usual == name {
 			return conflict("authorizer %s is the default authorizer: call ClearDefaultAuthorizer first", name)

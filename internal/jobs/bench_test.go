@@ -32,7 +32,7 @@ func BenchmarkStart(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		id := fmt.Sprint("j", i)
 		start := time.Now()
-		be.create(id, Definition{Rollout: &Rollout{MaximumPerMinute: 1 << 30}}, "", groupARN+"G")
+		be.create(id, Definition{Rollout: &Rollout{MaximumPerMinute: new(int64(1 << 30))}}, "", groupARN+"G")
 		b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "ms/create")
 		for {
 			j, err := be.DescribeJob(ctx, id)

@@ -67,13 +67,13 @@ func TestJobMachine(t *testing.T) {
 func TestRolloutRate(t *testing.T) {
 	t.Parallel()
 	grow := &Rollout{Exponential: &Exponential{BaseRatePerMinute: 50, IncrementFactor: 2, Increase: Increase{NotifiedThings: 1000}}}
-	success := &Rollout{MaximumPerMinute: 120, Exponential: &Exponential{BaseRatePerMinute: 50, IncrementFactor: 1.5, Increase: Increase{SucceededThings: 10}}}
+	success := &Rollout{MaximumPerMinute: new(int64(120)), Exponential: &Exponential{BaseRatePerMinute: 50, IncrementFactor: 1.5, Increase: Increase{SucceededThings: 10}}}
 	for _, tc := range []struct {
 		r                   *Rollout
 		notified, succeeded int64
 		want                int64
 	}{
-		{nil, 0, 0, 1000}, {&Rollout{}, 5, 5, 1000}, {&Rollout{MaximumPerMinute: 7}, 0, 0, 7},
+		{nil, 0, 0, 1000}, {&Rollout{}, 5, 5, 1000}, {&Rollout{MaximumPerMinute: new(int64(7))}, 0, 0, 7},
 		{grow, 0, 0, 50}, {grow, 999, 0, 50}, {grow, 1000, 0, 100}, {grow, 2000, 0, 200}, {grow, 3000, 0, 400}, {grow, 1 << 40, 0, 1000},
 		{success, 1000, 9, 50}, {success, 1000, 10, 75}, {success, 1000, 20, 112}, {success, 1000, 30, 120},
 	} {
@@ -82,7 +82,8 @@ func TestRolloutRate(t *testing.T) {
 		}
 	}
 	for _, bad := range []*Rollout{
-		{MaximumPerMinute: -1},
+		{MaximumPerMinute: new(int64(-1))},
+		{MaximumPerMinute: new(int64(0))},
 		{Exponential: &Exponential{BaseRatePerMinute: 0, IncrementFactor: 2, Increase: Increase{NotifiedThings: 1}}},
 		{Exponential: &Exponential{BaseRatePerMinute: 1, IncrementFactor: 1, Increase: Increase{NotifiedThings: 1}}},
 		{Exponential: &Exponential{BaseRatePerMinute: 1, IncrementFactor: 6, Increase: Increase{NotifiedThings: 1}}},
@@ -183,7 +184,7 @@ func TestTimers(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
 	minutes := func(n int64) *int64 { return &n }
-	tm := Timers{}.Started(&Timeout{InProgressMinutes: 10}, now)
+	tm := Timers{}.Started(&Timeout{InProgressMinutes: new(int64(10))}, now)
 	if due := tm.Due(); !due.Equal(now.Add(10 * time.Minute)) {
 		t.Error("in progress:", due)
 	}

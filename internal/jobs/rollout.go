@@ -11,7 +11,7 @@ const defaultPerMinute = 1000
 
 // Rollout says how many things hear of a job per minute. The zero value is the default rate.
 type Rollout struct {
-	MaximumPerMinute int64        `json:"maximumPerMinute,omitempty"`
+	MaximumPerMinute *int64       `json:"maximumPerMinute,omitempty"` // at least 1; default 1000
 	Exponential      *Exponential `json:"exponentialRate,omitempty"`
 }
 
@@ -33,8 +33,8 @@ func (r *Rollout) Check() error {
 	if r == nil {
 		return nil
 	}
-	if r.MaximumPerMinute < 0 {
-		return invalid("maximumPerMinute is %d, not at least 1", r.MaximumPerMinute)
+	if n := r.MaximumPerMinute; n != nil && *n < 1 {
+		return invalid("maximumPerMinute is %d, not at least 1", *n)
 	}
 	e := r.Exponential
 	if e == nil {
@@ -59,8 +59,8 @@ func (r *Rollout) Rate(notified, succeeded int64) int64 {
 	if r == nil {
 		return limit
 	}
-	if r.MaximumPerMinute > 0 {
-		limit = r.MaximumPerMinute
+	if r.MaximumPerMinute != nil {
+		limit = *r.MaximumPerMinute
 	}
 	e := r.Exponential
 	if e == nil {

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -123,7 +124,7 @@ func TestRolloutAndRestart(t *testing.T) {
 		b := newBench(t)
 		defer func() { b.close() }()
 		b.things("G", 300)
-		b.create("j", Definition{Rollout: &Rollout{MaximumPerMinute: 100}}, "", groupARN+"G", thingARN+"T0000")
+		b.create("j", Definition{Rollout: &Rollout{MaximumPerMinute: new(int64(100))}}, "", groupARN+"G", thingARN+"T0000")
 		settle()
 		b.counts("j", Counts{Queued: 100})
 		b.restart() // in the middle: the minute's share is not given again
@@ -169,7 +170,7 @@ func TestTimeoutAndRetryAcrossRestart(t *testing.T) {
 		defer func() { b.close() }()
 		b.things("", 2)
 		ctx := context.Background()
-		b.create("j", Definition{Timeout: &Timeout{InProgressMinutes: 10}, Retry: &Retry{[]RetryCriterion{{"TIMED_OUT", 1}}}}, "", thingARN+"T0000", thingARN+"T0001")
+		b.create("j", Definition{Timeout: &Timeout{InProgressMinutes: new(int64(10))}, Retry: &Retry{[]RetryCriterion{{"TIMED_OUT", 1}}}}, "", thingARN+"T0000", thingARN+"T0001")
 		settle()
 		step := int64(3)
 		e, err := b.StartNextPendingJobExecution(ctx, "T0000", StartRequest{Step: &step})
@@ -417,7 +418,7 @@ func TestManyThingsDoNotBlock(t *testing.T) {
 	defer b.close()
 	b.things("G", 1000)
 	start := time.Now()
-	b.create("j", Definition{Rollout: &Rollout{MaximumPerMinute: 1 << 30}}, "", groupARN+"G")
+	b.create("j", Definition{Rollout: &Rollout{MaximumPerMinute: new(int64(1 << 30))}}, "", groupARN+"G")
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("creation took %v", took)
 	}
@@ -450,7 +451,9 @@ func TestDefinitionChecks(t *testing.T) {
 		"account":      func(j *NewJob) { j.Targets = []string{"arn:aws:iot:us-east-1:111111111111:thing/T0000"} },
 		"many targets": func(j *NewJob) { j.Targets = make([]string, maxTargets+1) },
 		"description":  func(j *NewJob) { j.Description = "a\nb" },
-		"time-out":     func(j *NewJob) { j.Timeout = &Timeout{10081} },
+		"time-out":     func(j *NewJob) { j.Timeout = &Timeout{new(int64(10081))} },
+		"zero rate":    defined(t, `{"jobExecutionsRolloutConfig":{"maximumPerMinute":0}}`),
+		"zero timeout": defined(t, `{"timeoutConfig":{"inProgressTimeoutInMinutes":0}}`),
 		"expiry":       func(j *NewJob) { j.Presigned = &PresignedURL{ExpiresInSeconds: 59} },
 		"template":     func(j *NewJob) { j.Document, j.TemplateARN = "", "arn:other" },
 		"parameters":   func(j *NewJob) { j.DocumentParameters = map[string]string{"a": "b"} },
@@ -460,6 +463,15 @@ func TestDefinitionChecks(t *testing.T) {
 		change(&in)
 		if _, err := b.CreateJob(context.Background(), in); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// defined changes a job's definition as a request's JSON would.
+func defined(t *testing.T, definition string) func(*NewJob) {
+	return func(j *NewJob) {
+		if err := json.Unmarshal([]byte(definition), &j.Definition); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -6,13 +6,16 @@ const maxTimeoutMinutes = 10080
 
 // Timeout is how long an execution may be in progress.
 type Timeout struct {
-	InProgressMinutes int64 `json:"inProgressTimeoutInMinutes,omitempty"`
+	InProgressMinutes *int64 `json:"inProgressTimeoutInMinutes,omitempty"`
 }
 
 // Check returns what is wrong.
 func (t *Timeout) Check() error {
-	if t != nil && t.InProgressMinutes != 0 && (t.InProgressMinutes < 1 || t.InProgressMinutes > maxTimeoutMinutes) {
-		return invalid("inProgressTimeoutInMinutes is %d, not from 1 to %d", t.InProgressMinutes, maxTimeoutMinutes)
+	if t == nil || t.InProgressMinutes == nil {
+		return nil
+	}
+	if n := *t.InProgressMinutes; n < 1 || n > maxTimeoutMinutes {
+		return invalid("inProgressTimeoutInMinutes is %d, not from 1 to %d", n, maxTimeoutMinutes)
 	}
 	return nil
 }
@@ -28,8 +31,8 @@ type Timers struct{ InProgress, Step time.Time }
 
 // Started begins the in-progress timer.
 func (t Timers) Started(cfg *Timeout, now time.Time) Timers {
-	if cfg != nil && cfg.InProgressMinutes > 0 {
-		t.InProgress = now.Add(time.Duration(cfg.InProgressMinutes) * time.Minute)
+	if cfg != nil && cfg.InProgressMinutes != nil {
+		t.InProgress = now.Add(time.Duration(*cfg.InProgressMinutes) * time.Minute)
 	}
 	return t
 }

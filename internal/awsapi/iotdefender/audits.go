@@ -141,6 +141,20 @@ func schedule(req *awsapi.Request) (defender.Schedule, error) {
 	return defender.Schedule{Name: req.Path("scheduledAuditName"), Frequency: in.Frequency, Day: in.Day, Weekday: in.Weekday, Checks: in.Checks}, err
 }
 
+// scheduleSummary is what a list says of a scheduled audit (AWS IoT API reference,
+// ScheduledAuditMetadata).
+type scheduleSummary struct {
+	Name      string `json:"scheduledAuditName"`
+	ARN       string `json:"scheduledAuditArn"`
+	Frequency string `json:"frequency"`
+	Day       string `json:"dayOfMonth,omitempty"`
+	Weekday   string `json:"dayOfWeek,omitempty"`
+}
+
+func summary(c defender.Schedule) scheduleSummary {
+	return scheduleSummary{c.Name, c.ARN, c.Frequency, c.Day, c.Weekday}
+}
+
 type scheduleARN struct {
 	ARN string `json:"scheduledAuditArn"`
 }
@@ -155,7 +169,11 @@ func (p *plane) createSchedule(ctx context.Context, req *awsapi.Request) (any, e
 }
 
 func (p *plane) describeSchedule(ctx context.Context, req *awsapi.Request) (any, error) {
-	return p.defender.DescribeScheduledAudit(ctx, req.Path("scheduledAuditName"))
+	c, err := p.defender.DescribeScheduledAudit(ctx, req.Path("scheduledAuditName"))
+	return struct {
+		scheduleSummary
+		Checks []string `json:"targetCheckNames"`
+	}{summary(c), c.Checks}, err
 }
 
 func (p *plane) updateSchedule(ctx context.Context, req *awsapi.Request) (any, error) {
@@ -177,10 +195,14 @@ func (p *plane) listSchedules(ctx context.Context, req *awsapi.Request) (any, er
 		return nil, err
 	}
 	list, next, err := p.defender.ListScheduledAudits(ctx, page)
+	audits := make([]scheduleSummary, len(list))
+	for i, c := range list {
+		audits[i] = summary(c)
+	}
 	return struct {
-		Audits []defender.Schedule `json:"scheduledAudits"`
-		Next   string              `json:"nextToken,omitempty"`
-	}{append([]defender.Schedule{}, list...), next}, err
+		Audits []scheduleSummary `json:"scheduledAudits"`
+		Next   string            `json:"nextToken,omitempty"`
+	}{audits, next}, err
 }
 
 type suppressionIn struct {
