@@ -33,8 +33,7 @@ type parser struct {
 	// sub is the number of nested queries around the current token.
 	sub int
 	// vars are the variables that may be used.
-	vars     []string
-	template bool
+	vars []string
 }
 
 // bail carries a *SyntaxError out of the recursion; it never leaves the package.

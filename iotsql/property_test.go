@@ -244,7 +244,7 @@ func TestBounds(t *testing.T) {
 		t.Error("JSON of depth 600 was accepted")
 	}
 	// Nested queries over the same array in each other.
-	q, err = Parse("SELECT (SELECT VALUE (SELECT VALUE (SELECT VALUE 1 FROM @v) FROM @v) FROM @v) AS x FROM 'a'", V2016)
+	_, err = Parse("SELECT (SELECT VALUE (SELECT VALUE (SELECT VALUE 1 FROM @v) FROM @v) FROM @v) AS x FROM 'a'", V2016)
 	if err == nil {
 		t.Fatal("a variable without SET was accepted")
 	}

@@ -24,7 +24,6 @@ type slots struct {
 	images  [2][]byte
 	running int
 	trial   bool
-	next    int
 	calls   []string
 }
 
