@@ -17,7 +17,7 @@ type Query struct {
 	Measures   []string // nil for all; rows without any of them are left out
 	From, To   int64    // milliseconds, From included, To not; To 0 for no end
 	Descending bool     // newest first; the order is by time, then thing
-	Limit      int      // rows or samples of a page: 1 to MaxRows; 0 for 1000
+	Limit      int      // rows or samples of a page: 1 to MaxRows; 0 for 1000; large rows make fewer
 	Token      string   // Page.Next of the page before
 
 	// Every asks for samples: one for each interval and thing that has readings, intervals beginning
@@ -36,6 +36,9 @@ type Page struct {
 
 const defaultLimit = 1000
 
+// maxPage is the bytes of values after which a page ends before its limit.
+const maxPage = 8 << 20
+
 // Query returns one page. Rows written or deleted between two pages may or may not be in it; no
 // others are doubled or missed. ErrNotFound when there is no such table, ErrInvalid for a query that
 // cannot be; things and measures that do not exist have no rows.
@@ -48,13 +51,14 @@ func (t *Tables) Query(ctx context.Context, q Query) (*Page, error) {
 	}
 	page := new(Page)
 	var at position
-	n := 0
-	add := func(p position) bool {
-		if n == q.Limit {
+	n, bytes := 0, 0
+	add := func(p position, size int) bool {
+		if n == q.Limit || bytes > maxPage {
 			page.Next = at.token(&q)
 			return false
 		}
 		n++
+		bytes += size
 		at = p
 		return true
 	}
@@ -62,7 +66,13 @@ func (t *Tables) Query(ctx context.Context, q Query) (*Page, error) {
 	if q.Every != 0 {
 		page.Samples = []Sample{}
 		err = t.sample(ctx, q, func(s Sample) bool {
-			ok := add(position{time: s.Time, thing: s.Thing})
+			size := 0
+			for _, m := range s.Measures {
+				for _, v := range m.Values {
+					size += 32 + len(v.Value.text)
+				}
+			}
+			ok := add(position{time: s.Time, thing: s.Thing}, size)
 			if ok {
 				page.Samples = append(page.Samples, s)
 			}
@@ -71,7 +81,11 @@ func (t *Tables) Query(ctx context.Context, q Query) (*Page, error) {
 	} else {
 		page.Rows = []Row{}
 		err = t.scan(ctx, q, func(r Row, p position) bool {
-			ok := add(p)
+			size := 0
+			for _, m := range r.Measures {
+				size += 32 + len(m.Value.text)
+			}
+			ok := add(p, size)
 			if ok {
 				page.Rows = append(page.Rows, r)
 			}

@@ -211,6 +211,9 @@ func (t *Tables) load(ctx context.Context) error {
 			return fmt.Errorf("thing %q: %w", th.name, err)
 		}
 		if th.table = byID[id]; th.table != nil {
+			if n := len(th.state.measures); n > 0 && int(th.state.measures[n-1].number) >= len(th.table.measures) {
+				return fmt.Errorf("thing %q: %w", th.name, errEncoding)
+			}
 			th.table.things[th.name] = &th
 		}
 		return nil

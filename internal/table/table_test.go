@@ -554,6 +554,22 @@ func TestValues(t *testing.T) {
 	}
 }
 
+// TestLargeRows reads rows whose pages end before their limit.
+func TestLargeRows(t *testing.T) {
+	t.Parallel()
+	tables := open(t, t.TempDir())
+	for i := range 100 {
+		insert(t, tables, "r", Row{Time: int64(i + 1), Measures: Measures{{"text", String(strings.Repeat("x", 200<<10))}}})
+	}
+	p, err := tables.Query(t.Context(), Query{Table: "r"})
+	if err != nil || len(p.Rows) < 40 || len(p.Rows) > 50 || p.Next == "" {
+		t.Fatal(len(p.Rows), p.Next, err)
+	}
+	if rows, _ := pages(t, tables, Query{Table: "r", Limit: 1000}); len(rows) != 100 {
+		t.Error(len(rows))
+	}
+}
+
 const killChild = "BERTH_TEST_TABLE_CHILD"
 
 // TestMain is also the child that TestKill kills: it prints the number of every insert that is done.
