@@ -3,6 +3,7 @@ package table
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"math"
 	"slices"
 
@@ -22,7 +23,9 @@ type cursor struct {
 
 	chunk []stored
 	at    int
-	size  int // of the next chunk
+	size  int // of the next chunk, in rows
+	most  int // of any chunk
+	bytes int // after which a chunk ends early
 	ended bool
 	arena []byte
 }
@@ -73,6 +76,14 @@ const (
 	maxChunk     = 2048
 )
 
+// Chunks of all cursors of a query are in memory together: these are their rows and bytes.
+const (
+	openRows  = 256 << 10
+	openBytes = 32 << 20
+)
+
+var errChunkFull = errors.New("chunk is full")
+
 // fill reads the next chunk; without one the cursor has ended.
 func (c *cursor) fill(ctx context.Context, db *store.DB) error {
 	c.chunk, c.at, c.arena = c.chunk[:0], 0, c.arena[:0]
@@ -99,9 +110,13 @@ func (c *cursor) fill(ctx context.Context, db *store.DB) error {
 		c.arena = append(c.arena, scanned.data...)
 		ends = append(ends, len(c.arena))
 		c.chunk = append(c.chunk, stored{time: scanned.time, seq: scanned.seq})
+		if len(c.arena) > c.bytes {
+			return errChunkFull
+		}
 		return nil
 	})
-	if err != nil {
+	full := errors.Is(err, errChunkFull)
+	if err != nil && !full {
 		return err
 	}
 	begin := 0
@@ -109,7 +124,7 @@ func (c *cursor) fill(ctx context.Context, db *store.DB) error {
 		c.chunk[i].data = c.arena[begin:end:end]
 		begin = end
 	}
-	if n := len(c.chunk); n < c.size {
+	if n := len(c.chunk); n < c.size && !full {
 		c.ended = true
 	} else {
 		last := c.chunk[n-1]
@@ -120,7 +135,7 @@ func (c *cursor) fill(ctx context.Context, db *store.DB) error {
 			c.from = last.time
 		}
 	}
-	c.size = min(2*c.size, maxChunk)
+	c.size = min(2*c.size, c.most)
 	return nil
 }
 
@@ -132,12 +147,13 @@ func (t *Tables) merge(ctx context.Context, cursors []*cursor, wanted int, yield
 	if wanted > 0 && len(cursors) > 0 {
 		size = min(max(wanted/len(cursors)+2, 8), size)
 	}
-	if len(cursors) > 256 { // chunks of all of them are in memory together
-		size = min(size, 64)
+	most, bytes := maxChunk, 1<<20
+	if n := len(cursors); n > 0 {
+		most, bytes = min(max(openRows/n, 16), most), min(max(openBytes/n, 4<<10), bytes)
 	}
 	for i, c := range cursors {
 		if c.from < c.to {
-			c.rank, c.size = i, size
+			c.rank, c.size, c.most, c.bytes = i, min(size, most), most, bytes
 			h = append(h, c)
 		}
 	}
@@ -151,9 +167,6 @@ func (t *Tables) merge(ctx context.Context, cursors []*cursor, wanted int, yield
 			if len(c.chunk) == 0 {
 				heap.Pop(&h)
 				continue
-			}
-			if len(cursors) > 256 {
-				c.size = min(c.size, 64)
 			}
 			heap.Fix(&h, 0) // it may stand later than its bound said
 			continue

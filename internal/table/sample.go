@@ -34,7 +34,8 @@ type Sample struct {
 }
 
 // AggregateMeasure holds the aggregates asked for, without those that do not exist: numeric ones of
-// an interval without numbers, and sums beyond a double.
+// an interval without numbers, and sums beyond a double. A measure without any is left out, and so is
+// a sample without measures.
 type AggregateMeasure struct {
 	Name   string
 	Values []AggregateValue
@@ -195,7 +196,10 @@ func (t *Tables) sample(ctx context.Context, q Query, yield func(Sample) bool) e
 		})
 		for _, c := range cursors {
 			passed := after != nil && current == after.time && (c.name == after.thing || (c.name < after.thing) != q.Descending)
-			if !passed && !yield(s.sample(current, c.name, open[c], q.Aggregates)) {
+			if passed {
+				continue
+			}
+			if v := s.sample(current, c.name, open[c], q.Aggregates); len(v.Measures) > 0 && !yield(v) {
 				return false
 			}
 		}
@@ -250,7 +254,9 @@ func (s *selection) sample(at int64, thing string, list []accumulator, aggregate
 				m.Values = append(m.Values, AggregateValue{which, v})
 			}
 		}
-		out.Measures = append(out.Measures, m)
+		if len(m.Values) > 0 {
+			out.Measures = append(out.Measures, m)
+		}
 	}
 	return out
 }
