@@ -18,7 +18,9 @@
 // wait for room. Deletions, by retention or by hand, go through the same goroutine in steps of at
 // most 2,000 rows.
 //
-// Figures for rows of four measures, two cores shared with others, ext4 on a virtual disk, are in
+// Measured on two shared cores with rows of four measures: 110,000 to 195,000 rows a second into an
+// empty table, 90,000 over 2.5 million rows of 1000 things; 29 bytes of the file a row, 7.3 a reading;
+// a thing's newest 100 rows in 0.3 ms; down-sampling all ten million readings in 5 s. See
 // docs/performance.md.
 package table
 
