@@ -1,6 +1,6 @@
 // Package admin is berth's own small REST interface beside AWS's, under /berth/: access keys,
-// denials, files that devices download, code-signing keys, server certificates, and the question
-// whether a client would be allowed something. Requests are signed like those to AWS.
+// denials, files that devices download, code-signing keys, server certificates, tables of readings,
+// and the question whether a client would be allowed something. Requests are signed like those to AWS.
 package admin
 
 import (
@@ -22,6 +22,7 @@ import (
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/session"
+	"github.com/berth-iot/berth/internal/table"
 	"github.com/berth-iot/berth/policy"
 )
 
@@ -35,6 +36,7 @@ type Config struct {
 	Provisioning *provisioning.Service
 	Profiles     *codesign.Profiles
 	Domains      *domain.Domains
+	Tables       *table.Tables
 	Authenticate func(r *http.Request, body []byte) (awsapi.Caller, error)
 	// AuthenticateHash is Authenticate for a body that is read later and has this SHA-256.
 	AuthenticateHash func(r *http.Request, hash string) (awsapi.Caller, error)
@@ -70,6 +72,7 @@ func New(cfg Config) http.Handler {
 	h.handle("POST /berth/server-certificates", false, h.addServerCertificate)
 	h.handle("GET /berth/registration-tasks/{id}/results", true, h.report(false))
 	h.handle("GET /berth/registration-tasks/{id}/errors", true, h.report(true))
+	h.tables()
 	return h.mux
 }
 
@@ -114,7 +117,7 @@ func errNotAdmin() error {
 }
 
 func toException(err error) *awsapi.Error {
-	for _, e := range []*awsapi.Error{fileException(err), signerException(err)} {
+	for _, e := range []*awsapi.Error{fileException(err), signerException(err), tableException(err)} {
 		if e != nil {
 			return e
 		}

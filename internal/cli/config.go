@@ -36,6 +36,8 @@ func serverFlags(cfg *server.Config) (f *pflag.FlagSet, load func() error) {
 	f.IntVar(&cfg.MaxPayload, "max-payload", cfg.MaxPayload, "largest payload in bytes; 0 for that of the semantics (aws: 131072)")
 	f.IntVar(&cfg.MaxSubs, "max-subscriptions", cfg.MaxSubs, "subscriptions of one session; 0 for that of the semantics (aws: 50)")
 	f.StringVar(&cfg.HookCommands, "hook-commands", cfg.HookCommands, "programs that provisioning templates and authorizers may call (exec:PATH): absolute paths, separated by commas")
+	f.DurationVar(&cfg.TableRetention, "table-retention", cfg.TableRetention, "age at which readings in tables are removed, unless a table has its own; 0 for never")
+	f.Int64Var(&cfg.TableMaxBytes, "table-max-bytes", cfg.TableMaxBytes, "size of a table in bytes beyond which its oldest readings are removed; 0 for no limit")
 	f.StringVar(&cfg.LogFormat, "log-format", cfg.LogFormat, "text or json")
 	f.StringVar(&cfg.LogLevel, "log-level", cfg.LogLevel, "debug, info, warn or error")
 	file := f.String("config", "", "YAML file with the names of these flags as keys")

@@ -163,28 +163,8 @@ func (s *site) send(ctx context.Context, method, path, kind string, body []byte,
 
 // signed sends a request that is signed for a service.
 func (s *site) signed(ctx context.Context, service, method, address, kind string, body []byte, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	resp, err := s.open(ctx, service, method, address, kind, body)
 	if err != nil {
-		return err
-	}
-	if kind != "" {
-		req.Header.Set("Content-Type", kind)
-	}
-	creds, err := s.cfg.Credentials.Retrieve(ctx)
-	if err != nil {
-		return fmt.Errorf("read the access key: %w", err)
-	}
-	signer := sigv4.Signer{
-		AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey, SessionToken: creds.SessionToken,
-		Region: s.cfg.Region, Service: service,
-	}
-	signer.Sign(req, body, time.Now())
-	resp, err := s.http().Do(req)
-	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err
-		}
 		return err
 	}
 	defer resp.Body.Close()
@@ -202,4 +182,30 @@ func (s *site) signed(ctx context.Context, service, method, address, kind string
 		return fmt.Errorf("the answer is not as expected: %w", err)
 	}
 	return nil
+}
+
+// open is signed with an answer that is read, and closed, by the caller.
+func (s *site) open(ctx context.Context, service, method, address, kind string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
+	}
+	creds, err := s.cfg.Credentials.Retrieve(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the access key: %w", err)
+	}
+	signer := sigv4.Signer{
+		AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey, SessionToken: creds.SessionToken,
+		Region: s.cfg.Region, Service: service,
+	}
+	signer.Sign(req, body, time.Now())
+	resp, err := s.http().Do(req)
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return resp, err
 }

@@ -16,25 +16,27 @@ import (
 // Config is everything `berth serve` can be told. The yaml names are those of the flags; the
 // environment has them in upper case with BERTH_ in front and underscores.
 type Config struct {
-	Data          string        `yaml:"data"`              // directory of everything that lasts
-	MQTT          string        `yaml:"mqtt"`              // address of MQTT over mutual TLS
-	HTTPS         string        `yaml:"https"`             // address of HTTPS and WebSocket
-	HTTP          string        `yaml:"http"`              // address of plain HTTP; loopback
-	Endpoint      string        `yaml:"endpoint"`          // name that devices use
-	Region        string        `yaml:"region"`            // in ARNs and signatures
-	Account       string        `yaml:"account"`           // 12 digits, in ARNs
-	Semantics     string        `yaml:"semantics"`         // "aws" or "mqtt"
-	MQTTPlain     string        `yaml:"mqtt-plain"`        // address of MQTT without TLS; empty for none
-	PlainPolicy   string        `yaml:"plain-policy"`      // policy of the principal "anonymous"
-	AllowInsecure bool          `yaml:"allow-insecure"`    // plain listeners beyond loopback
-	SessionExpiry time.Duration `yaml:"session-expiry"`    // ceiling of persistent sessions; 0 for that of the semantics
-	Inflight      int           `yaml:"inflight"`          // unacknowledged messages each way; 0 for that of the semantics
-	MaxKeepAlive  time.Duration `yaml:"max-keep-alive"`    // ceiling of keep-alives; 0 for that of the semantics
-	MaxPayload    int           `yaml:"max-payload"`       // bytes of one message; 0 for that of the semantics
-	MaxSubs       int           `yaml:"max-subscriptions"` // of one session; 0 for that of the semantics
-	HookCommands  string        `yaml:"hook-commands"`     // programs that may be hooks, absolute paths between commas
-	LogFormat     string        `yaml:"log-format"`        // "text" or "json"
-	LogLevel      string        `yaml:"log-level"`         // debug, info, warn or error
+	Data           string        `yaml:"data"`              // directory of everything that lasts
+	MQTT           string        `yaml:"mqtt"`              // address of MQTT over mutual TLS
+	HTTPS          string        `yaml:"https"`             // address of HTTPS and WebSocket
+	HTTP           string        `yaml:"http"`              // address of plain HTTP; loopback
+	Endpoint       string        `yaml:"endpoint"`          // name that devices use
+	Region         string        `yaml:"region"`            // in ARNs and signatures
+	Account        string        `yaml:"account"`           // 12 digits, in ARNs
+	Semantics      string        `yaml:"semantics"`         // "aws" or "mqtt"
+	MQTTPlain      string        `yaml:"mqtt-plain"`        // address of MQTT without TLS; empty for none
+	PlainPolicy    string        `yaml:"plain-policy"`      // policy of the principal "anonymous"
+	AllowInsecure  bool          `yaml:"allow-insecure"`    // plain listeners beyond loopback
+	SessionExpiry  time.Duration `yaml:"session-expiry"`    // ceiling of persistent sessions; 0 for that of the semantics
+	Inflight       int           `yaml:"inflight"`          // unacknowledged messages each way; 0 for that of the semantics
+	MaxKeepAlive   time.Duration `yaml:"max-keep-alive"`    // ceiling of keep-alives; 0 for that of the semantics
+	MaxPayload     int           `yaml:"max-payload"`       // bytes of one message; 0 for that of the semantics
+	MaxSubs        int           `yaml:"max-subscriptions"` // of one session; 0 for that of the semantics
+	HookCommands   string        `yaml:"hook-commands"`     // programs that may be hooks, absolute paths between commas
+	TableRetention time.Duration `yaml:"table-retention"`   // age at which readings in tables go; 0 for never
+	TableMaxBytes  int64         `yaml:"table-max-bytes"`   // size of a table beyond which its oldest readings go; 0 for no limit
+	LogFormat      string        `yaml:"log-format"`        // "text" or "json"
+	LogLevel       string        `yaml:"log-level"`         // debug, info, warn or error
 
 	// Of the environment only, so that they show in no process list.
 	AdminKeyID   string `yaml:"-"`
@@ -45,16 +47,17 @@ type Config struct {
 // Defaults are the values of a server that was told nothing.
 func Defaults() Config {
 	return Config{
-		Data:      "berth-data",
-		MQTT:      ":8883",
-		HTTPS:     ":8443",
-		HTTP:      "127.0.0.1:8080",
-		Endpoint:  "localhost",
-		Region:    "us-east-1",
-		Account:   "000000000000",
-		Semantics: "aws",
-		LogFormat: "text",
-		LogLevel:  "info",
+		Data:           "berth-data",
+		MQTT:           ":8883",
+		HTTPS:          ":8443",
+		HTTP:           "127.0.0.1:8080",
+		Endpoint:       "localhost",
+		Region:         "us-east-1",
+		Account:        "000000000000",
+		Semantics:      "aws",
+		TableRetention: 30 * 24 * time.Hour,
+		LogFormat:      "text",
+		LogLevel:       "info",
 	}
 }
 
@@ -89,6 +92,10 @@ func (c *Config) Check() error {
 		return fmt.Errorf("max-payload: %d is not from 1 to %d bytes", c.MaxPayload, 256<<20)
 	case c.MaxSubs < 0:
 		return fmt.Errorf("max-subscriptions: %d is negative", c.MaxSubs)
+	case c.TableRetention < 0 || c.TableRetention > 0 && c.TableRetention < time.Second:
+		return fmt.Errorf("table-retention: %v is neither 0 nor a second or more", c.TableRetention)
+	case c.TableMaxBytes < 0:
+		return fmt.Errorf("table-max-bytes: %d is negative", c.TableMaxBytes)
 	case c.PlainPolicy != "" && c.MQTTPlain == "":
 		return fmt.Errorf("plain-policy: has no effect without mqtt-plain")
 	}

@@ -51,6 +51,7 @@ import (
 	"github.com/berth-iot/berth/internal/shadow"
 	"github.com/berth-iot/berth/internal/store"
 	"github.com/berth-iot/berth/internal/stream"
+	"github.com/berth-iot/berth/internal/table"
 )
 
 // Server is a running berth.
@@ -70,6 +71,7 @@ type Server struct {
 	defender *defender.Service
 	devices  *provisioning.Service
 	index    *fleetindex.Service
+	tables   *table.Tables
 	sessions *session.Sessions
 	broker   *broker.Broker
 	https    *http.Server
@@ -122,6 +124,9 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}()
 
 	if s.db, err = store.Open(ctx, cfg.Data, log); err != nil {
+		return nil, err
+	}
+	if s.tables, err = table.Open(ctx, cfg.Data, table.Config{Retention: cfg.TableRetention, MaxBytes: cfg.TableMaxBytes, Log: log}); err != nil {
 		return nil, err
 	}
 	certs, err := ca.Open(cfg.Data, ca.Options{Names: cfg.names, Passphrase: []byte(cfg.CAPassphrase), Log: log})
@@ -228,6 +233,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	caller := &callers{registry: reg, authority: auth, keys: keys, issuer: others.issuer, domains: others.domains, logins: others.logins, broker: s.broker}
 	caller.verify(cfg.Region)
 	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.index, s.db)
+	gauges.Tables(s.tables)
 	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: kinds, Region: cfg.Region, Sessions: s.sessions, Access: auth}
 	for kind, count := range taggable {
 		reg.Taggable(kind, count)
@@ -248,7 +254,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
-	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains,
+	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains, Tables: s.tables,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
 	mux := http.NewServeMux()
@@ -411,6 +417,9 @@ func (s *Server) Close() error {
 	}
 	if s.commands != nil {
 		s.commands.Close()
+	}
+	if s.tables != nil {
+		errs = append(errs, s.tables.Close())
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
