@@ -47,6 +47,10 @@ type Handler func(ctx context.Context, req *Request) (any, error)
 type Set struct {
 	Service  string
 	Handlers map[string]Handler
+
+	// Exception turns an error into an exception of the set's operations, where those differ from
+	// what [ErrorOf] makes; nil for none.
+	Exception func(error) error
 }
 
 // Roles of a caller that signs its requests.

@@ -16,7 +16,7 @@ type plane struct{ commands *commands.Service }
 // ControlOperations returns the handlers of the control plane.
 func ControlOperations(s *commands.Service) awsapi.Set {
 	p := &plane{s}
-	return awsapi.Set{Service: awsapi.IoT, Handlers: translated(map[string]awsapi.Handler{
+	return awsapi.Set{Service: awsapi.IoT, Exception: exception, Handlers: translated(map[string]awsapi.Handler{
 		"CreateCommand":          p.create,
 		"GetCommand":             p.get,
 		"UpdateCommand":          p.update,

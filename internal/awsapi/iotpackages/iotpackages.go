@@ -39,7 +39,7 @@ func Operations(c *packages.Catalogue) awsapi.Set {
 			return answer, nil
 		}
 	}
-	return awsapi.Set{Service: awsapi.IoT, Handlers: handlers}
+	return awsapi.Set{Service: awsapi.IoT, Handlers: handlers, Exception: exception}
 }
 
 func exception(err error) error {
