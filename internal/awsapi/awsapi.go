@@ -47,10 +47,15 @@ type Handler func(ctx context.Context, req *Request) (any, error)
 type Set struct {
 	Service  string
 	Handlers map[string]Handler
+
+	// Exception turns an error into an exception of the set's operations, where those differ from
+	// what [ErrorOf] makes; nil for none. See Exceptions.
+	Exception func(error) error
 }
 
 // Exceptions turns the errors of the set's handlers into those of AWS.
 func (s Set) Exceptions(exception func(error) error) Set {
+	s.Exception = exception
 	for name, h := range s.Handlers {
 		s.Handlers[name] = func(ctx context.Context, req *Request) (any, error) {
 			answer, err := h(ctx, req)

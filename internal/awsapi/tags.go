@@ -16,15 +16,21 @@ import (
 // The resource is made first and gets its tags then, but wrong tags are refused before anything is
 // made. If the server stops between the two, the request was not answered and the resource has none.
 func (s Set) Tag(reg *registry.Registry, made map[string]string) Set {
+	refuse := func(err error) error {
+		if s.Exception == nil {
+			return err
+		}
+		return s.Exception(ErrorOf(err))
+	}
 	for operation, resource := range made {
 		create := s.Handlers[operation]
 		s.Handlers[operation] = func(ctx context.Context, req *Request) (any, error) {
 			tags, err := requestTags(req)
 			if err != nil {
-				return nil, err
+				return nil, refuse(err)
 			}
 			if err := registry.CheckTags(tags); err != nil {
-				return nil, err
+				return nil, refuse(err)
 			}
 			answer, err := create(ctx, req)
 			if err != nil {

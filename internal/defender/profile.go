@@ -57,6 +57,21 @@ func CheckBehaviors(list []Behavior) (errs []error) {
 }
 
 func (p *Profile) check() error {
+	for _, part := range []struct {
+		name  string
+		value *json.RawMessage
+		first byte
+	}{
+		{"alertTargets", &p.Alerts, '{'}, {"additionalMetricsToRetain", &p.Retain, '['},
+		{"additionalMetricsToRetainV2", &p.RetainV2, '['}, {"metricsExportConfig", &p.Export, '{'},
+	} {
+		switch v := *part.value; {
+		case string(v) == "null":
+			*part.value = nil
+		case len(v) > 0 && v[0] != part.first:
+			return invalid("%s has a wrong type", part.name)
+		}
+	}
 	if len(p.Description) > maxDescription {
 		return invalid("securityProfileDescription has more than %d characters", maxDescription)
 	}

@@ -20,9 +20,9 @@ const (
 
 // payload is a request of a device; which members are used depends on the topic.
 type payload struct {
-	CSR        string            `json:"certificateSigningRequest"`
-	Token      string            `json:"certificateOwnershipToken"`
-	Parameters map[string]string `json:"parameters"`
+	CSR        string     `json:"certificateSigningRequest"`
+	Token      string     `json:"certificateOwnershipToken"`
+	Parameters Parameters `json:"parameters"`
 }
 
 // credentials answers a request for a certificate.
@@ -59,10 +59,15 @@ func (f format) decode(b []byte) (p payload, err error) {
 		if b[0]>>5 != 5 { // major type of maps
 			return p, refuse(ErrParameters, "the payload is not a CBOR map")
 		}
-		if err := mode.Unmarshal(b, &p); err != nil {
+		var in struct {
+			CSR        string             `json:"certificateSigningRequest"`
+			Token      string             `json:"certificateOwnershipToken"`
+			Parameters map[string]*string `json:"parameters"`
+		}
+		if err := mode.Unmarshal(b, &in); err != nil {
 			return payload{}, refuse(ErrParameters, "the payload is not a CBOR map of the expected members: %v", err)
 		}
-		return p, nil
+		return payload{in.CSR, in.Token, given(in.Parameters)}, nil
 	}
 	b = bytes.TrimRight(b, "\x00") // firmware in C sends the end of its string along
 	if trimmed := bytes.TrimSpace(b); len(trimmed) == 0 {
@@ -72,7 +77,7 @@ func (f format) decode(b []byte) (p payload, err error) {
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	if err := dec.Decode(&p); err != nil {
-		return payload{}, refuse(ErrParameters, "the payload is not a JSON object of the expected members: %v", err)
+		return payload{}, refuse(ErrParameters, "the payload is not a JSON object of the expected members: %s", problem(err))
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return payload{}, refuse(ErrParameters, "the payload goes on after the JSON object")

@@ -17,8 +17,8 @@ type hookInput struct {
 
 // hookOutput is what it answers.
 type hookOutput struct {
-	Allow     bool              `json:"allowProvisioning"`
-	Overrides map[string]string `json:"parameterOverrides"`
+	Allow     bool       `json:"allowProvisioning"`
+	Overrides Parameters `json:"parameterOverrides"`
 }
 
 // checkHook refuses a target that cannot be called.

@@ -290,10 +290,10 @@ func (s *Service) runLine(t *Template, id string, line int64, text string) error
 		_, err = tx.Exec(`UPDATE registration_line SET state = ?, result = ? WHERE task = ? AND line = ?`, state, string(b), id, line)
 		return err
 	}
-	var parameters map[string]string
+	var parameters Parameters
 	err := json.Unmarshal([]byte(text), &parameters)
 	if err != nil {
-		err = refuse(ErrParameters, "the line is not a JSON object of strings: %v", err)
+		err = refuse(ErrParameters, "the line is not a JSON object of strings: %s", problem(err))
 	} else {
 		_, err = s.register(context.Background(), t, parameters, func(tx *store.Tx, out *Registration) error {
 			return settle(tx, lineDone, "succeeded", map[string]any{"lineNumber": line,

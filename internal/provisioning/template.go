@@ -86,7 +86,7 @@ func ParseTemplate(body []byte) (*Template, error) {
 	dec.UseNumber()
 	var sections map[string]any
 	if err := dec.Decode(&sections); err != nil {
-		return nil, refuse(ErrTemplate, "template body is not a JSON object: %v", err)
+		return nil, refuse(ErrTemplate, "template body is not a JSON object: %s", problem(err))
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, refuse(ErrTemplate, "template body: more follows the first JSON object")

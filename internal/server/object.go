@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -46,6 +47,9 @@ func (a *addresses) object(region string) func(ctx context.Context, l stream.Loc
 func openObject(req *http.Request, l stream.Location) (io.ReadCloser, error) {
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
+		if failed := (*url.Error)(nil); errors.As(err, &failed) {
+			err = failed.Err // without the address, which is signed and would end up in the log
+		}
 		return nil, fmt.Errorf("read object %q of bucket %q: %w", l.Key, l.Bucket, err)
 	}
 	if res.StatusCode == http.StatusOK {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/berth-iot/berth/internal/stream"
@@ -60,5 +61,19 @@ func TestOpenObject(t *testing.T) {
 	_, broken := open("broken")
 	if !errors.Is(secret, stream.ErrUnauthorized) || !errors.Is(none, stream.ErrNotFound) || broken == nil || errors.Is(broken, stream.ErrNotFound) {
 		t.Error(secret, none, broken)
+	}
+}
+
+// TestObjectOutOfReach: what is said of an object that cannot be reached holds no signature.
+func TestObjectOutOfReach(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.NotFoundHandler())
+	s.Close()
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, s.URL+"/fw?X-Amz-Signature=abc", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openObject(req, stream.Location{Bucket: "b", Key: "fw"}); err == nil || strings.Contains(err.Error(), "X-Amz") || !strings.Contains(err.Error(), `"fw" of bucket "b"`) {
+		t.Error(err)
 	}
 }

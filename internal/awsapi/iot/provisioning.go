@@ -242,8 +242,8 @@ func (p *plane) checkRegistration(ctx context.Context, c registrationConfig) err
 
 func (p *plane) registerThing(ctx context.Context, req *awsapi.Request) (any, error) {
 	var in struct {
-		Body       *string           `json:"templateBody"`
-		Parameters map[string]string `json:"parameters"`
+		Body       *string                 `json:"templateBody"`
+		Parameters provisioning.Parameters `json:"parameters"`
 	}
 	if err := req.Decode(&in); err != nil {
 		return nil, err

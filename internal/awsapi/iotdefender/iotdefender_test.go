@@ -66,3 +66,28 @@ func TestScheduledAudits(t *testing.T) {
 		}
 	}
 }
+
+// TestStoredMembers: members of a security profile that are only stored come back with the API's types.
+func TestStoredMembers(t *testing.T) {
+	t.Parallel()
+	api := newAPI(t)
+	call := func(method, body string) (int, string) {
+		w := httptest.NewRecorder()
+		api.ServeHTTP(w, httptest.NewRequest(method, "/security-profiles/p", strings.NewReader(body)))
+		return w.Code, w.Body.String()
+	}
+	for _, bad := range []string{`{"alertTargets":[]}`, `{"additionalMetricsToRetain":1}`, `{"additionalMetricsToRetainV2":{}}`, `{"metricsExportConfig":"x"}`} {
+		if code, answer := call("POST", bad); code != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", bad, code, answer)
+		}
+	}
+	if code, answer := call("POST", `{"alertTargets":null,"additionalMetricsToRetain":["aws:num-disconnects"]}`); code != http.StatusOK {
+		t.Fatalf("%d %s", code, answer)
+	}
+	if _, answer := call("GET", ""); strings.Contains(answer, "alertTargets") || !strings.Contains(answer, `"additionalMetricsToRetain":["aws:num-disconnects"]`) {
+		t.Error(answer)
+	}
+	if code, answer := call("PATCH", `{"metricsExportConfig":[]}`); code != http.StatusBadRequest {
+		t.Errorf("%d %s", code, answer)
+	}
+}
