@@ -3,6 +3,7 @@ package main
 
 import (
 	"os"
+	_ "time/tzdata" // rules name time zones, which not every machine knows
 
 	"github.com/berth-iot/berth/internal/cli"
 )
