@@ -28,6 +28,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 	"github.com/berth-iot/berth/internal/awsapi/iotota"
 	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
+	"github.com/berth-iot/berth/internal/awsapi/iotrules"
 	"github.com/berth-iot/berth/internal/broker"
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/codesign"
@@ -46,6 +47,7 @@ import (
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/internal/rules"
 	"github.com/berth-iot/berth/internal/seal"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/shadow"
@@ -70,6 +72,7 @@ type Server struct {
 	defender *defender.Service
 	devices  *provisioning.Service
 	index    *fleetindex.Service
+	rules    *rules.Service
 	sessions *session.Sessions
 	broker   *broker.Broker
 	https    *http.Server
@@ -206,6 +209,10 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	routes.Own(s.streams.Owner)
+	if s.rules, err = rules.Open(ctx, rules.Config{Store: s.db, Router: routes, Registry: reg, Shadows: s.shadows, Topics: limits.Topics,
+		Lambda: hooks.Lambda, Object: where.bytes(cfg.Region), Log: log}); err != nil {
+		return nil, err
+	}
 	profiles, err := codesign.Open(ctx, s.db, cfg.Data, nil)
 	if err != nil {
 		return nil, err
@@ -228,6 +235,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	caller := &callers{registry: reg, authority: auth, keys: keys, issuer: others.issuer, domains: others.domains, logins: others.logins, broker: s.broker}
 	caller.verify(cfg.Region)
 	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.index, s.db)
+	gauges.Rules(s.rules)
 	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: kinds, Region: cfg.Region, Sessions: s.sessions, Access: auth}
 	for kind, count := range taggable {
 		reg.Taggable(kind, count)
@@ -238,6 +246,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		iotauthn.Operations(others.api()).Tag(reg, others.tagged()), iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI),
 		iotota.Operations(iotota.Config{Streams: s.streams, Updates: s.updates}).Tag(reg, map[string]string{
 			"CreateStream": "stream/{streamId}", "CreateOTAUpdate": "otaupdate/{otaUpdateId}"}),
+		iotrules.Operations(s.rules).Tag(reg, map[string]string{"CreateTopicRule": "rule/{ruleName}"}),
 		indexapi.Operations(indexapi.Config{Index: s.index, Registry: reg}),
 		iotcommands.ControlOperations(s.commands).Tag(reg, map[string]string{"CreateCommand": "command/{commandId}"}), iotcommands.DataOperations(s.commands),
 		iotpackages.Operations(s.packages).Tag(reg, map[string]string{
@@ -248,7 +257,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
-	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains,
+	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains, Rules: s.rules,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
 	mux := http.NewServeMux()
@@ -256,6 +265,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	mux.HandleFunc("GET /mqtt", caller.webSocket)
 	mux.Handle("GET "+iotauthn.CredentialsPath, iotauthn.Credentials(others.credentials(caller, auth)))
 	mux.Handle("/berth/", own)
+	mux.Handle("GET /confirmdestination/{token}", iotrules.Confirmation(s.rules))
 	mux.Handle("GET "+files.Path, stored.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
@@ -264,6 +274,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	base := "https://" + net.JoinHostPort(s.Ready.Endpoint, strconv.Itoa(s.Ready.HTTPSPort))
 	where.base.Store(&base)
+	s.rules.SetBase(base)
 	go reg.EventLoop(run, events.Registry)
 	s.index.Start()
 	go s.shadows.SweepLoop(run)
@@ -385,6 +396,9 @@ func (s *Server) Close() error {
 		}
 	}
 	s.cancel()
+	if s.rules != nil {
+		s.rules.Close()
+	}
 	if s.index != nil {
 		s.index.Close()
 	}
