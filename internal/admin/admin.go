@@ -21,6 +21,7 @@ import (
 	"github.com/berth-iot/berth/internal/files"
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
+	"github.com/berth-iot/berth/internal/rules"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/table"
 	"github.com/berth-iot/berth/policy"
@@ -37,6 +38,7 @@ type Config struct {
 	Profiles     *codesign.Profiles
 	Domains      *domain.Domains
 	Tables       *table.Tables
+	Rules        *rules.Service
 	Authenticate func(r *http.Request, body []byte) (awsapi.Caller, error)
 	// AuthenticateHash is Authenticate for a body that is read later and has this SHA-256.
 	AuthenticateHash func(r *http.Request, hash string) (awsapi.Caller, error)
@@ -73,6 +75,9 @@ func New(cfg Config) http.Handler {
 	h.handle("GET /berth/registration-tasks/{id}/results", true, h.report(false))
 	h.handle("GET /berth/registration-tasks/{id}/errors", true, h.report(true))
 	h.tables()
+	h.handle("GET /berth/rules", true, h.ruleStats)
+	h.handle("GET /berth/rules/{name}/dead-letters", true, h.deadLetters)
+	h.handle("POST /berth/rules/{name}/replay", false, h.replay)
 	return h.mux
 }
 
@@ -117,7 +122,7 @@ func errNotAdmin() error {
 }
 
 func toException(err error) *awsapi.Error {
-	for _, e := range []*awsapi.Error{fileException(err), signerException(err), tableException(err)} {
+	for _, e := range []*awsapi.Error{fileException(err), signerException(err), tableException(err), ruleException(err)} {
 		if e != nil {
 			return e
 		}

@@ -55,6 +55,8 @@ type Publication struct {
 	// that is gone.
 	To         Subscriber
 	Connection *Origin
+	// Depth is how many rules have republished the message on its way.
+	Depth uint8
 	// Acknowledger is told when what the acknowledgement stands for has happened, if anything has to
 	// be waited for. It may be nil with QoS 0.
 	Acknowledger Acknowledger
@@ -189,6 +191,10 @@ type Receipt struct {
 	to      Acknowledger
 	number  uint64
 }
+
+// Again makes the acknowledgement wait for one more event. The receipt must not have been released for
+// all others yet.
+func (r *Receipt) Again() { r.pending.Add(1) }
 
 // Release says that one of the awaited events has happened; err that it cannot.
 func (r *Receipt) Release(err error) {

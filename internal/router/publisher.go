@@ -118,7 +118,11 @@ func (rt *Route) refresh(r *Router) {
 	clear(rt.targets)
 	rt.targets = rt.targets[:0]
 	if strings.HasPrefix(rt.Topic, "$aws/rules/") {
-		rt.fresh = r.generation.Load()
+		r.mu.RLock()
+		if rt.fresh = r.generation.Load(); r.ingest != nil {
+			rt.targets = append(rt.targets, Target{Subscriber: r.ingest, QoS: 1})
+		}
+		r.mu.RUnlock()
 		return
 	}
 	rt.targets, rt.fresh = r.targets(rt.Topic, rt.targets)

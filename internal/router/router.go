@@ -57,6 +57,7 @@ type Router struct {
 	index  *topic.Index[Subscriber, Subscription]
 	groups map[string]*group // shared subscriptions by "share/filter"
 	owners []func(name string) Handler
+	ingest Subscriber // gets what is published to $aws/rules/NAME/…; may be nil
 
 	retained retained
 	idle     sync.Pool // of *Publisher, for Router.Publish
@@ -91,6 +92,14 @@ func (r *Router) Subscribe(s Subscriber, filter string, sub Subscription) (fresh
 	}
 	r.generation.Add(1)
 	return fresh
+}
+
+// Ingest names the one subscriber of the topics of Basic Ingest.
+func (r *Router) Ingest(s Subscriber) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ingest = s
+	r.generation.Add(1)
 }
 
 // Unsubscribe removes a subscription; it reports whether there was one.

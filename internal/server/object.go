@@ -44,6 +44,32 @@ func (a *addresses) object(region string) func(ctx context.Context, l stream.Loc
 	}
 }
 
+// maxObject is the largest object in bytes that rules read: descriptors and schemas.
+const maxObject = 1 << 20
+
+// bytes returns what reads a small object of S3 whole. Files of this server are in a bucket of their own.
+func (a *addresses) bytes(region string) func(ctx context.Context, bucket, key string) ([]byte, error) {
+	open := a.object(region)
+	return func(ctx context.Context, bucket, key string) ([]byte, error) {
+		read := func() (io.ReadCloser, error) { return open(ctx, stream.Location{Bucket: bucket, Key: key}) }
+		if bucket == stream.Bucket {
+			read = func() (io.ReadCloser, error) {
+				v, err := a.files.Get(ctx, key, 0)
+				if err != nil {
+					return nil, err
+				}
+				return a.files.Open(v)
+			}
+		}
+		r, err := read()
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		return io.ReadAll(io.LimitReader(r, maxObject))
+	}
+}
+
 func openObject(req *http.Request, l stream.Location) (io.ReadCloser, error) {
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

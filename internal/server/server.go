@@ -28,6 +28,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 	"github.com/berth-iot/berth/internal/awsapi/iotota"
 	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
+	"github.com/berth-iot/berth/internal/awsapi/iotrules"
 	"github.com/berth-iot/berth/internal/broker"
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/codesign"
@@ -46,6 +47,7 @@ import (
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/internal/rules"
 	"github.com/berth-iot/berth/internal/seal"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/shadow"
@@ -72,6 +74,7 @@ type Server struct {
 	devices  *provisioning.Service
 	index    *fleetindex.Service
 	tables   *table.Tables
+	rules    *rules.Service
 	sessions *session.Sessions
 	broker   *broker.Broker
 	https    *http.Server
@@ -211,6 +214,10 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	routes.Own(s.streams.Owner)
+	if s.rules, err = rules.Open(ctx, rules.Config{Store: s.db, Router: routes, Registry: reg, Shadows: s.shadows, Topics: limits.Topics,
+		Lambda: hooks.Lambda, Object: where.bytes(cfg.Region), Log: log}); err != nil {
+		return nil, err
+	}
 	profiles, err := codesign.Open(ctx, s.db, cfg.Data, nil)
 	if err != nil {
 		return nil, err
@@ -234,6 +241,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	caller.verify(cfg.Region)
 	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.index, s.db)
 	gauges.Tables(s.tables)
+	gauges.Rules(s.rules)
 	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: kinds, Region: cfg.Region, Sessions: s.sessions, Access: auth}
 	for kind, count := range taggable {
 		reg.Taggable(kind, count)
@@ -244,6 +252,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		iotauthn.Operations(others.api()).Tag(reg, others.tagged()), iotjobs.ControlOperations(jobsAPI), iotjobs.DataOperations(jobsAPI),
 		iotota.Operations(iotota.Config{Streams: s.streams, Updates: s.updates}).Tag(reg, map[string]string{
 			"CreateStream": "stream/{streamId}", "CreateOTAUpdate": "otaupdate/{otaUpdateId}"}),
+		iotrules.Operations(s.rules).Tag(reg, map[string]string{"CreateTopicRule": "rule/{ruleName}"}),
 		indexapi.Operations(indexapi.Config{Index: s.index, Registry: reg}),
 		iotcommands.ControlOperations(s.commands).Tag(reg, map[string]string{"CreateCommand": "command/{commandId}"}), iotcommands.DataOperations(s.commands),
 		iotpackages.Operations(s.packages).Tag(reg, map[string]string{
@@ -254,7 +263,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
-	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains, Tables: s.tables,
+	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains, Tables: s.tables, Rules: s.rules,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
 	mux := http.NewServeMux()
@@ -262,6 +271,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	mux.HandleFunc("GET /mqtt", caller.webSocket)
 	mux.Handle("GET "+iotauthn.CredentialsPath, iotauthn.Credentials(others.credentials(caller, auth)))
 	mux.Handle("/berth/", own)
+	mux.Handle("GET /confirmdestination/{token}", iotrules.Confirmation(s.rules))
 	mux.Handle("GET "+files.Path, stored.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
@@ -270,6 +280,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	base := "https://" + net.JoinHostPort(s.Ready.Endpoint, strconv.Itoa(s.Ready.HTTPSPort))
 	where.base.Store(&base)
+	s.rules.SetBase(base)
 	go reg.EventLoop(run, events.Registry)
 	s.index.Start()
 	go s.shadows.SweepLoop(run)
@@ -391,6 +402,9 @@ func (s *Server) Close() error {
 		}
 	}
 	s.cancel()
+	if s.rules != nil {
+		s.rules.Close()
+	}
 	if s.index != nil {
 		s.index.Close()
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/berth-iot/berth/internal/ota"
 	"github.com/berth-iot/berth/internal/packages"
 	"github.com/berth-iot/berth/internal/rolealias"
+	"github.com/berth-iot/berth/internal/rules"
 	"github.com/berth-iot/berth/internal/stream"
 )
 
@@ -19,6 +20,7 @@ var taggable = map[string]string{
 	"authorizer":          authorizer.Count,
 	"domainconfiguration": domain.Count,
 	"rolealias":           rolealias.Count,
+	"rule":                rules.Count,
 	"command":             commands.Count,
 	"package":             packages.Count,
 	"securityprofile":     defender.Count("securityprofile"),

@@ -15,6 +15,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
 	"github.com/berth-iot/berth/internal/awsapi/iotota"
 	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
+	"github.com/berth-iot/berth/internal/awsapi/iotrules"
 )
 
 //go:generate go run . ../../../docs/compatibility.md
@@ -23,6 +24,7 @@ import (
 func page() []byte {
 	return awsapi.Compatibility(
 		iot.Operations(iot.Config{}),
+		iotrules.Operations(nil),
 		iotauthn.Operations(iotauthn.Config{}),
 		iotdata.Operations(iotdata.Config{}),
 		iotjobs.ControlOperations(iotjobs.Config{}),

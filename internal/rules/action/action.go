@@ -1,0 +1,114 @@
+// Package action holds the actions of rules: what is done with the result of a rule's statement
+// (AWS IoT developer guide, "AWS IoT rule actions"). Each is a struct with the fields of AWS's API.
+//
+// The package delivers once and says how it went; queueing and retrying are the rules package's.
+package action
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/berth-iot/berth/internal/hook"
+	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/topic"
+)
+
+// Action is an action of a rule.
+type Action interface {
+	// Validate checks the fields as they are in the rule, where they may hold substitution templates.
+	Validate() error
+	// Destination names what fails and recovers as one, such as a host or a queue.
+	Destination() string
+	// Do delivers a message. Errors made by [Permanent] will not pass by waiting.
+	Do(ctx context.Context, s *Services, m *Message) error
+}
+
+// Message is the result of a rule's statement.
+type Message struct {
+	Payload []byte
+	Binary  bool  // not JSON
+	Depth   uint8 // see router.Publication
+}
+
+// Services is what actions work with. Its fields do not change.
+type Services struct {
+	Topics topic.Rules
+	Lambda hook.Lambda
+	HTTP   *http.Client
+	AWS    *AWS
+	// Confirmed reports whether an HTTP destination that covers a URL is enabled.
+	Confirmed func(url string) bool
+	// Publish hands a message to the router. It returns when that has taken it.
+	Publish func(ctx context.Context, p *router.Publication) error
+}
+
+// Kind is a kind of action.
+type Kind struct {
+	Name    string // in the API
+	Failed  string // in the messages of error actions
+	Outside bool   // works on something outside of this process
+	New     func() Action
+}
+
+// Kinds lists the kinds of actions that there are.
+func Kinds() []Kind {
+	return []Kind{
+		{"republish", "RepublishAction", false, func() Action { return new(Republish) }},
+		{"http", "HttpAction", true, func() Action { return new(HTTP) }},
+		{"lambda", "LambdaAction", true, func() Action { return new(Lambda) }},
+		{"dynamoDB", "DynamoAction", true, func() Action { return new(DynamoDB) }},
+		{"dynamoDBv2", "DynamoActionV2", true, func() Action { return new(DynamoDBv2) }},
+		{"sqs", "SqsAction", true, func() Action { return new(SQS) }},
+		{"sns", "SnsAction", true, func() Action { return new(SNS) }},
+		{"s3", "S3Action", true, func() Action { return new(S3) }},
+	}
+}
+
+// KindOf returns the kind with a name; false if there is none.
+func KindOf(name string) (Kind, bool) {
+	for _, k := range Kinds() {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Kind{}, false
+}
+
+// Decode reads an action's fields. Fields that AWS does not have are left out, as AWS does.
+func (k Kind) Decode(b []byte) (Action, error) {
+	a := k.New()
+	dec := json.NewDecoder(bytes.NewReader(b))
+	if err := dec.Decode(a); err != nil {
+		return nil, fmt.Errorf("%s: %w", k.Name, err)
+	}
+	return a, nil
+}
+
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// Permanent marks an error as one that would come again.
+func Permanent(err error) error { return permanent{err} }
+
+// IsPermanent reports whether an error was marked by [Permanent].
+func IsPermanent(err error) bool {
+	p := permanent{}
+	return errors.As(err, &p)
+}
+
+func refuse(format string, args ...any) error { return Permanent(fmt.Errorf(format, args...)) }
+
+// required checks fields given as pairs of name and value.
+func required(kind string, pairs ...string) error {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			return fmt.Errorf("%s: %s is missing", kind, pairs[i])
+		}
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package rules
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/topic"
+)
+
+func (s *Service) loadRules(ctx context.Context) error {
+	loaded := make(map[string]*rule)
+	err := s.cfg.Store.Query(ctx, `SELECT name, document, created_at FROM rule`, nil, func(row store.Row) error {
+		var name string
+		var b []byte
+		var created int64
+		if err := row.Scan(&name, &b, &created); err != nil {
+			return err
+		}
+		var p Payload
+		if err := json.Unmarshal(b, &p); err != nil {
+			return fmt.Errorf("rule %q: %w", name, err)
+		}
+		r, err := compile(&p)
+		if err != nil {
+			return fmt.Errorf("rule %q: %w", name, err)
+		}
+		s.name(r, name, time.UnixMilli(created))
+		loaded[name] = r
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("load rules: %w", err)
+	}
+	s.use(loaded)
+	return nil
+}
+
+func (s *Service) name(r *rule, name string, created time.Time) {
+	r.Name, r.ARN, r.Created = name, s.arn("rule/"+name), created
+	r.stats = s.counters(name)
+}
+
+// use makes these the rules, and subscribes to their filters: one subscription for each, however many
+// rules have it.
+func (s *Service) use(byName map[string]*rule) {
+	snap := &snapshot{byName: byName, byFilter: make(map[uint32][]*rule)}
+	used := make(map[string]bool)
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		r := byName[name]
+		if r.Disabled || r.Filter == "" {
+			continue
+		}
+		if s.filters[r.Filter] == 0 {
+			s.lastID++
+			s.filters[r.Filter] = s.lastID
+		}
+		used[r.Filter] = true
+		id := s.filters[r.Filter]
+		snap.byFilter[id] = append(snap.byFilter[id], r)
+	}
+	s.rules.Store(snap)
+	for filter, id := range s.filters {
+		if used[filter] {
+			s.cfg.Router.Subscribe(matcher{s}, filter, router.Subscription{QoS: 1, ID: id})
+		} else {
+			s.cfg.Router.Unsubscribe(matcher{s}, filter)
+			delete(s.filters, filter)
+		}
+	}
+}
+
+// change carries a change of the rules out: on disk, then in memory.
+func (s *Service) change(ctx context.Context, name string, do func(old *rule) (*rule, error)) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.rules.Load().byName
+	r, err := do(now[name])
+	if err != nil {
+		return err
+	}
+	var document []byte
+	if r != nil {
+		if document, err = json.Marshal(r.Payload); err != nil {
+			return err
+		}
+	}
+	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		if r == nil {
+			_, err := tx.Exec(`DELETE FROM rule WHERE name = ?`, name)
+			return err
+		}
+		_, err := tx.Exec(`INSERT INTO rule (name, document, created_at) VALUES (?, ?, ?)
+			ON CONFLICT (name) DO UPDATE SET document = excluded.document, created_at = excluded.created_at`, name, document, r.Created.UnixMilli())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("rule %q: %w", name, err)
+	}
+	next := maps.Clone(now)
+	if next == nil {
+		next = make(map[string]*rule)
+	}
+	if r == nil {
+		delete(next, name)
+		s.stats.Delete(name)
+	} else {
+		next[name] = r
+	}
+	s.use(next)
+	return nil
+}
+
+func (s *Service) notFound(name string) error {
+	return &Error{Kind: ErrNotFound, Message: fmt.Sprintf("Access to topic rule '%s' was denied", name)} // AWS's words for it
+}
+
+// CreateTopicRule adds a rule. ErrInvalid, ErrExists, ErrLimit; *iotsql.SyntaxError.
+func (s *Service) CreateTopicRule(ctx context.Context, name string, p Payload) error {
+	return s.change(ctx, name, func(old *rule) (*rule, error) {
+		if old != nil {
+			return nil, &Error{Kind: ErrExists, Message: fmt.Sprintf("rule %q exists already", name), ARN: old.ARN}
+		}
+		if len(s.rules.Load().byName) >= MaxRules {
+			return nil, &Error{Kind: ErrLimit, Message: fmt.Sprintf("there are %d rules already", MaxRules)}
+		}
+		r, err := compile(&p)
+		if err == nil {
+			s.name(r, name, s.now().Truncate(time.Millisecond))
+		}
+		return r, err
+	})
+}
+
+// ReplaceTopicRule replaces all of a rule but its time of creation. ErrInvalid, ErrNotFound;
+// *iotsql.SyntaxError.
+func (s *Service) ReplaceTopicRule(ctx context.Context, name string, p Payload) error {
+	return s.change(ctx, name, func(old *rule) (*rule, error) {
+		if old == nil {
+			return nil, s.notFound(name)
+		}
+		r, err := compile(&p)
+		if err == nil {
+			s.name(r, name, old.Created)
+		}
+		return r, err
+	})
+}
+
+// EnableTopicRule enables or disables a rule. ErrNotFound.
+func (s *Service) EnableTopicRule(ctx context.Context, name string, enabled bool) error {
+	return s.change(ctx, name, func(old *rule) (*rule, error) {
+		if old == nil {
+			return nil, s.notFound(name)
+		}
+		r := *old
+		r.Disabled = !enabled
+		return &r, nil
+	})
+}
+
+// DeleteTopicRule removes a rule; what it has still to deliver is delivered. A rule that does not exist
+// is no error, as with AWS.
+func (s *Service) DeleteTopicRule(ctx context.Context, name string) error {
+	return s.change(ctx, name, func(*rule) (*rule, error) { return nil, nil })
+}
+
+// GetTopicRule returns a rule. ErrNotFound.
+func (s *Service) GetTopicRule(name string) (Rule, error) {
+	if err := checkName(name); err != nil {
+		return Rule{}, err
+	}
+	r := s.rules.Load().byName[name]
+	if r == nil {
+		return Rule{}, s.notFound(name)
+	}
+	return r.Rule, nil
+}
+
+// RuleFilter chooses rules.
+type RuleFilter struct {
+	Topic    string // a topic name that FROM matches; empty for all
+	Disabled *bool
+}
+
+// ListTopicRules returns up to n rules by name, after one of them.
+func (s *Service) ListTopicRules(f RuleFilter, after string, n int) (list []Rule, more bool) {
+	rules := s.rules.Load().byName
+	for _, name := range slices.Sorted(maps.Keys(rules)) {
+		r := rules[name]
+		if name <= after || f.Disabled != nil && *f.Disabled != r.Disabled || f.Topic != "" && (r.Filter == "" || !topic.AWS.Match(r.Filter, f.Topic) && r.Filter != f.Topic) {
+			continue
+		}
+		if len(list) == n {
+			return list, true
+		}
+		list = append(list, r.Rule)
+	}
+	return list, false
+}

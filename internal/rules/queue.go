@@ -1,0 +1,442 @@
+package rules
+
+import (
+	"container/heap"
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"sync"
+	"time"
+
+	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/internal/rules/action"
+	"github.com/berth-iot/berth/internal/store"
+)
+
+// Bounds of what waits in memory. A lane beyond them leaves what is on disk there until there is room.
+const (
+	parallel     = 4 // tries at once in a lane
+	maxLanes     = 256
+	sharedLanes  = 16 // take the destinations beyond maxLanes
+	maxLane      = 1000
+	maxLaneBytes = 4 << 20
+	loadBatch    = 200
+)
+
+// record is a delivery as it is stored.
+type record struct {
+	Rule    string          `json:"rule"`
+	Kind    string          `json:"kind"`
+	OnError bool            `json:"onError,omitempty"` // is an error action itself
+	Fields  json.RawMessage `json:"fields"`            // of the action, templates filled in
+	Payload []byte          `json:"payload"`
+	Binary  bool            `json:"binary,omitempty"`
+	Depth   uint8           `json:"depth,omitempty"`
+	Source  *source         `json:"source,omitempty"` // when the rule has an error action
+}
+
+// delivery is an action to be carried out for one message.
+type delivery struct {
+	record
+	kind    action.Kind
+	action  action.Action
+	id      int64 // 0: not on disk
+	durable bool
+	created time.Time
+	tries   int
+	next    time.Time
+	receipt *router.Receipt
+}
+
+var deliveryTable = &store.Table{Name: "rule_delivery", Key: 1, Columns: []string{"id", "lane", "rule", "body", "created_at", "dead_at", "error"}}
+
+// lane is what waits for one destination.
+type lane struct {
+	name    string
+	waiting deliveries
+	bytes   int
+	busy    int // workers
+	poke    chan struct{}
+	failed  int // in a row
+	paused  time.Time
+	last    int64 // the highest id that is or was in memory
+	spilled bool  // there is more on disk
+	more    bool  // something was left on disk since the last look
+}
+
+// deliveries is a heap: the next to be tried is first.
+type deliveries []*delivery
+
+func (d deliveries) Len() int           { return len(d) }
+func (d deliveries) Less(i, j int) bool { return d[i].next.Before(d[j].next) }
+func (d deliveries) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
+
+// Push implements heap.Interface.
+func (d *deliveries) Push(x any) { *d = append(*d, x.(*delivery)) }
+
+// Pop implements heap.Interface.
+func (d *deliveries) Pop() any {
+	n := len(*d) - 1
+	x := (*d)[n]
+	(*d)[n] = nil
+	*d = (*d)[:n]
+	return x
+}
+
+// queue holds the lanes.
+type queue struct {
+	s     *Service
+	order sync.Mutex // held over queueing rows, so that their ids rise in the order of the commits
+
+	mu     sync.Mutex
+	lanes  map[string]*lane
+	lastID int64
+}
+
+// deadAge is how long dead letters are kept.
+const deadAge = 14 * 24 * time.Hour
+
+func openQueue(ctx context.Context, s *Service) (*queue, error) {
+	q := &queue{s: s, lanes: make(map[string]*lane)}
+	s.inner.full = func(d *delivery) { s.refuseRoom(&rule{stats: s.counters(d.Rule)}, d.receipt) }
+	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		_, err := tx.Exec(`DELETE FROM rule_delivery WHERE dead_at > 0 AND dead_at < ?`, s.now().Add(-deadAge).UnixMilli())
+		return err
+	})
+	if err == nil {
+		err = s.cfg.Store.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM rule_delivery`, nil, &q.lastID)
+	}
+	if err == nil {
+		err = s.cfg.Store.Query(ctx, `SELECT DISTINCT lane FROM rule_delivery WHERE dead_at = 0`, nil, func(row store.Row) error {
+			l := &lane{poke: make(chan struct{}, 1), spilled: true}
+			if err := row.Scan(&l.name); err != nil {
+				return err
+			}
+			q.lanes[l.name] = l
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load deliveries of rules: %w", err)
+	}
+	return q, nil
+}
+
+// resume begins with what the database holds.
+func (q *queue) resume() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, l := range q.lanes {
+		q.work(l)
+	}
+}
+
+// lane returns the lane of a delivery, perhaps a new one. The lock is held.
+func (q *queue) lane(name string) *lane {
+	l := q.lanes[name]
+	if l == nil {
+		l = &lane{name: name, poke: make(chan struct{}, 1)}
+		q.lanes[name] = l
+	}
+	return l
+}
+
+// laneName is the name of the lane that a delivery waits in.
+func (q *queue) laneName(d *delivery) string {
+	name := d.Kind + ":" + d.action.Destination()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.lanes[name] == nil && len(q.lanes) >= maxLanes {
+		h := fnv.New32a()
+		h.Write([]byte(name))
+		return fmt.Sprintf("shared:%d", h.Sum32()%sharedLanes)
+	}
+	return name
+}
+
+// add takes a delivery that is not to be stored; without room it is dropped and counted.
+func (q *queue) add(d *delivery) {
+	name := q.laneName(d)
+	q.mu.Lock()
+	l := q.lane(name)
+	if l.spilled || !l.room() {
+		q.mu.Unlock()
+		q.s.refuseRoom(&rule{stats: q.s.counters(d.Rule)}, nil)
+		return
+	}
+	q.push(l, d)
+	q.mu.Unlock()
+}
+
+func (l *lane) room() bool {
+	return len(l.waiting) == 0 || len(l.waiting) < maxLane && l.bytes < maxLaneBytes
+}
+
+// push puts a delivery into its lane and sees that somebody works on it. The lock is held.
+func (q *queue) push(l *lane, d *delivery) {
+	heap.Push(&l.waiting, d)
+	l.bytes += len(d.Payload)
+	l.last = max(l.last, d.id)
+	q.work(l)
+}
+
+func (q *queue) work(l *lane) {
+	if l.busy < parallel && (l.busy == 0 || !l.paused.After(q.s.now())) {
+		l.busy++
+		q.s.workers.Go(func() { q.loop(l) })
+		return
+	}
+	select {
+	case l.poke <- struct{}{}:
+	default:
+	}
+}
+
+// store writes deliveries to disk; then they go to their lanes, and the receipt is released.
+func (q *queue) store(list []*delivery, receipt *router.Receipt) {
+	rows, names := q.rows(list)
+	q.order.Lock()
+	defer q.order.Unlock()
+	q.number(list, rows)
+	q.s.cfg.Store.Put(deliveryTable, rows, func(err error) {
+		if receipt != nil {
+			receipt.Release(err)
+		}
+		q.stored(list, names, err)
+	})
+}
+
+// rows are deliveries as they are stored, without their numbers, and the names of their lanes.
+func (q *queue) rows(list []*delivery) (rows [][]any, names []string) {
+	for _, d := range list {
+		body, err := json.Marshal(d.record)
+		if err != nil {
+			body = []byte("{}") // cannot be: all of it was JSON
+		}
+		name := q.laneName(d)
+		names = append(names, name)
+		rows = append(rows, []any{int64(0), name, d.Rule, body, d.created.UnixMilli(), int64(0), ""})
+	}
+	return rows, names
+}
+
+func (q *queue) number(list []*delivery, rows [][]any) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, d := range list {
+		q.lastID++
+		d.id, rows[i][0] = q.lastID, q.lastID
+	}
+}
+
+// stored puts deliveries that are on disk now into their lanes.
+func (q *queue) stored(list []*delivery, names []string, err error) {
+	if err != nil {
+		for _, d := range list {
+			q.s.counters(d.Rule).dropped.Add(1)
+			q.s.counters(d.Rule).fail(err, q.s.now())
+		}
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, d := range list {
+		l := q.lane(names[i])
+		switch {
+		case d.id <= l.last: // was read from disk meanwhile
+		case l.spilled, !l.room():
+			l.spilled, l.more = true, true
+			q.work(l)
+		default:
+			q.push(l, d)
+		}
+	}
+}
+
+// loop works on a lane until nothing waits in it.
+func (q *queue) loop(l *lane) {
+	for {
+		q.mu.Lock()
+		if q.s.run.Err() != nil || len(l.waiting) == 0 && !l.spilled {
+			if l.busy--; l.busy == 0 && len(l.waiting) == 0 && !l.spilled && q.lanes[l.name] == l {
+				delete(q.lanes, l.name)
+			}
+			q.mu.Unlock()
+			return
+		}
+		if l.spilled && len(l.waiting) < maxLane/2 && l.bytes < maxLaneBytes/2 {
+			q.load(l)
+			if len(l.waiting) == 0 {
+				q.mu.Unlock()
+				if l.spilled {
+					q.wait(l, time.Second) // the database failed
+				}
+				continue
+			}
+		}
+		due := l.waiting[0].next
+		if l.paused.After(due) {
+			due = l.paused
+		}
+		if pause := due.Sub(q.s.now()); pause > 0 {
+			if l.busy > 1 { // one is enough to wait
+				l.busy--
+				q.mu.Unlock()
+				return
+			}
+			q.mu.Unlock()
+			q.wait(l, pause)
+			continue
+		}
+		d := heap.Pop(&l.waiting).(*delivery)
+		l.bytes -= len(d.Payload)
+		if len(l.waiting) > 0 && l.failed == 0 {
+			q.work(l)
+		}
+		q.mu.Unlock()
+		q.try(l, d)
+	}
+}
+
+func (q *queue) wait(l *lane, pause time.Duration) {
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-l.poke:
+	case <-q.s.run.Done():
+	}
+}
+
+// load reads more of a lane from disk. The lock is held, but not while reading.
+func (q *queue) load(l *lane) {
+	after := l.last
+	l.more = false
+	q.mu.Unlock()
+	var list []*delivery
+	rows := 0
+	highest := after
+	err := q.s.cfg.Store.Query(q.s.run, `SELECT id, body, created_at FROM rule_delivery WHERE dead_at = 0 AND lane = ? AND id > ? ORDER BY id LIMIT ?`,
+		[]any{l.name, after, loadBatch}, func(row store.Row) error {
+			rows++
+			var id, created int64
+			var body []byte
+			if err := row.Scan(&id, &body, &created); err != nil {
+				return err
+			}
+			highest = id
+			d, err := restore(id, body, time.UnixMilli(created))
+			if err != nil {
+				q.s.cfg.Log.Error("a stored delivery cannot be read", "id", id, "error", err)
+				return nil
+			}
+			list = append(list, d)
+			return nil
+		})
+	q.mu.Lock()
+	if err != nil {
+		if q.s.run.Err() == nil {
+			q.s.cfg.Log.Error("deliveries cannot be loaded", "lane", l.name, "error", err)
+		}
+		return
+	}
+	if l.last != after {
+		return // another worker has done it
+	}
+	l.last = highest
+	if rows < loadBatch && !l.more {
+		l.spilled = false
+	}
+	for _, d := range list {
+		heap.Push(&l.waiting, d)
+		l.bytes += len(d.Payload)
+	}
+}
+
+func restore(id int64, body []byte, created time.Time) (*delivery, error) {
+	d := &delivery{id: id, created: created, durable: true}
+	if err := json.Unmarshal(body, &d.record); err != nil {
+		return nil, err
+	}
+	var ok bool
+	if d.kind, ok = action.KindOf(d.Kind); !ok {
+		return nil, fmt.Errorf("unknown action %q", d.Kind)
+	}
+	var err error
+	d.action, err = d.kind.Decode(d.Fields)
+	return d, err
+}
+
+// try carries a delivery out.
+func (q *queue) try(l *lane, d *delivery) {
+	s := q.s
+	err := d.action.Do(s.run, s.services, &action.Message{Payload: d.Payload, Binary: d.Binary, Depth: d.Depth})
+	if s.run.Err() != nil {
+		return // if it is on disk it is tried again after the next start
+	}
+	c := s.counters(d.Rule)
+	if err == nil {
+		c.delivered.Add(1)
+		if d.id != 0 {
+			s.cfg.Store.Delete(deliveryTable, [][]any{{d.id}}, nil)
+		}
+		q.mu.Lock()
+		l.failed, l.paused = 0, time.Time{}
+		q.mu.Unlock()
+		return
+	}
+	now := s.now()
+	c.fail(err, now)
+	d.tries++
+	if action.IsPermanent(err) || q.tooOld(d, now) {
+		s.bury(l.name, d, err, now)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if action.IsPermanent(err) { // the destination answers
+		l.failed = 0
+		return
+	}
+	l.failed++
+	l.paused = now.Add(s.cfg.Pace.pause(l.failed))
+	if q.tooOld(d, now) {
+		return
+	}
+	c.retried.Add(1)
+	d.next = now.Add(s.cfg.Pace.pause(d.tries))
+	heap.Push(&l.waiting, d)
+	l.bytes += len(d.Payload)
+}
+
+// pause is the time before the next try.
+func (p Pace) pause(failed int) time.Duration {
+	d := p.First
+	for ; failed > 1 && d < p.Longest; failed-- {
+		d *= 2
+	}
+	return min(d, p.Longest)
+}
+
+func (q *queue) tooOld(d *delivery, now time.Time) bool {
+	switch p := q.s.cfg.Pace; {
+	case !d.durable:
+		return d.tries >= p.Tries
+	case d.Source != nil && !d.OnError:
+		return now.Sub(d.created) > p.ErrorAge
+	default:
+		return now.Sub(d.created) > p.Age
+	}
+}
+
+// bury keeps a delivery that failed for good as a dead letter, if it is on disk, and starts the error
+// action.
+func (s *Service) bury(lane string, d *delivery, err error, now time.Time) {
+	if d.id != 0 {
+		body, _ := json.Marshal(d.record)
+		s.cfg.Store.Put(deliveryTable, [][]any{{d.id, lane, d.Rule, body, d.created.UnixMilli(), now.UnixMilli(), err.Error()}}, nil)
+	} else {
+		s.counters(d.Rule).dropped.Add(1)
+	}
+	s.fail(d, err)
+}
