@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 
@@ -45,8 +46,20 @@ func (s Set) Tag(reg *registry.Registry, made map[string]string) Set {
 
 var pathLabel = regexp.MustCompile(`\{[^}]*\}`)
 
-// requestTags reads the tags of a request: a list of keys and values or, for packages, a map.
+// requestTags reads the tags of a request: a list of keys and values, for packages a map, and for rules
+// a header with key=value pairs as in a query.
 func requestTags(req *Request) ([]registry.Tag, error) {
+	if header := req.Header("x-amz-tagging"); header != "" {
+		values, err := url.ParseQuery(header)
+		if err != nil {
+			return nil, invalid("x-amz-tagging is not a list of key=value: %v", err)
+		}
+		var list []registry.Tag
+		for _, key := range slices.Sorted(maps.Keys(values)) {
+			list = append(list, registry.Tag{Key: key, Value: values.Get(key)})
+		}
+		return list, nil
+	}
 	var in struct {
 		Tags json.RawMessage `json:"tags"`
 	}

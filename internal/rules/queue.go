@@ -266,11 +266,11 @@ func (q *queue) loop(l *lane) {
 			return
 		}
 		if l.spilled && len(l.waiting) < maxLane/2 && l.bytes < maxLaneBytes/2 {
-			q.load(l)
+			err := q.load(l)
 			if len(l.waiting) == 0 {
 				q.mu.Unlock()
-				if l.spilled {
-					q.wait(l, time.Second) // the database failed
+				if err != nil {
+					q.wait(l, time.Second)
 				}
 				continue
 			}
@@ -310,7 +310,7 @@ func (q *queue) wait(l *lane, pause time.Duration) {
 }
 
 // load reads more of a lane from disk. The lock is held, but not while reading.
-func (q *queue) load(l *lane) {
+func (q *queue) load(l *lane) error {
 	after := l.last
 	l.more = false
 	q.mu.Unlock()
@@ -339,10 +339,10 @@ func (q *queue) load(l *lane) {
 		if q.s.run.Err() == nil {
 			q.s.cfg.Log.Error("deliveries cannot be loaded", "lane", l.name, "error", err)
 		}
-		return
+		return err
 	}
 	if l.last != after {
-		return // another worker has done it
+		return nil // another worker has done it
 	}
 	l.last = highest
 	if rows < loadBatch && !l.more {
@@ -352,6 +352,7 @@ func (q *queue) load(l *lane) {
 		heap.Push(&l.waiting, d)
 		l.bytes += len(d.Payload)
 	}
+	return nil
 }
 
 func restore(id int64, body []byte, created time.Time) (*delivery, error) {

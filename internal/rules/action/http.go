@@ -3,6 +3,7 @@ package action
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -102,11 +103,14 @@ func Post(ctx context.Context, client *http.Client, to string, header http.Heade
 	req.Header = header
 	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("http: %w", err)
+		if u := (*url.Error)(nil); errors.As(err, &u) {
+			err = u.Err // the URL may hold a token
+		}
+		return fmt.Errorf("http: POST to %s: %w", req.URL.Host, err)
 	}
 	defer resp.Body.Close()
 	io.Copy(io.Discard, io.LimitReader(resp.Body, 16<<10)) // so that the connection can be used again
-	err = fmt.Errorf("http: POST %s: %s", to, resp.Status)
+	err = fmt.Errorf("http: POST to %s: %s", req.URL.Host, resp.Status)
 	switch {
 	case resp.StatusCode < 300:
 		return nil
