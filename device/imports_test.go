@@ -18,6 +18,9 @@ var core = map[string]bool{
 	"strconv": true, "strings": true, "sync": true, "time": true, "unicode/utf16": true, "unicode/utf8": true,
 }
 
+// chip is what package esp32 needs besides, with the formats of esp.
+var chip = map[string]bool{"encoding/base32": true, "hash/fnv": true}
+
 // TestImports states what the core imports, and that nothing of the library imports the server.
 func TestImports(t *testing.T) {
 	t.Parallel()
@@ -37,6 +40,7 @@ func TestImports(t *testing.T) {
 			own := strings.HasPrefix(name, module+"device") || name == module+"mqtt" || name == module+"topic"
 			switch machine := strings.HasPrefix(path, "linux/"); {
 			case own && !(strings.HasSuffix(name, "/linux") && !machine):
+			case strings.HasPrefix(path, "esp32/") && (strings.HasPrefix(name, module+"esp/") || chip[name]):
 			case core[name]:
 			case machine && !strings.HasPrefix(name, module) && !strings.Contains(strings.Split(name, "/")[0], "."):
 				// Package linux has the whole standard library, and nothing else.

@@ -1,7 +1,9 @@
 package device
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -86,9 +88,7 @@ func (s *System) openFlash() error {
 	for _, key := range damaged {
 		s.fail(fmt.Errorf("flash value %q cannot be read", key))
 	}
-	if own := identities.Active(); s.cfg.Given.Exists() && !own.Exists() {
-		err = identities.Give(s.cfg.Given, nil)
-	}
+	err = s.takeGiven(store, identities)
 	// A claim that was erased stays erased: the device has its own identity.
 	if s.cfg.Claim.Exists() && !identities.Claim().Exists() && !(s.cfg.EraseClaim && identities.Active().Exists()) {
 		claim := s.cfg.Claim
@@ -103,6 +103,27 @@ func (s *System) openFlash() error {
 	s.store, s.identities = store, identities
 	s.mu.Unlock()
 	return nil
+}
+
+// givenKey holds the digest of the certificate that was given last.
+const givenKey = "id.given"
+
+// takeGiven stores the identity that the program brings along, if there is none or if it is another one
+// than the last time: one that was renewed since stays, one that the factory has replaced does not.
+func (s *System) takeGiven(store *flash.Store, identities *identity.Store) error {
+	given := s.cfg.Given
+	if !given.Exists() {
+		return nil
+	}
+	digest := sha256.Sum256(given.Certificate)
+	last, known := store.Get(givenKey)
+	switch {
+	case known && bytes.Equal(last, digest[:]) && identities.Active().Exists():
+		return nil
+	case !known && identities.Active().Exists():
+		return store.Set(givenKey, digest[:], nil)
+	}
+	return errors.Join(identities.Give(given, nil), store.Set(givenKey, digest[:], nil))
 }
 
 func (s *System) waitRetry() {

@@ -33,7 +33,8 @@ type Slots interface {
 	Running() (slot int, trial bool)
 	// Size is that of the free slot in bytes.
 	Size() int64
-	// ReadAt and WriteAt work on the free slot. What WriteAt has written lasts when it returns.
+	// ReadAt and WriteAt work on the free slot. What WriteAt has written lasts when it returns. It is
+	// called with multiples of 4096 as offsets, in ascending order, and what lies behind may be lost.
 	ReadAt(b []byte, offset int64) (int, error)
 	WriteAt(b []byte, offset int64) (int, error)
 	// Activate makes the next start begin the free slot, of which the first size bytes are the image,
@@ -102,6 +103,9 @@ const stateKey = "ota"
 
 // chunk is how much is written to the slot, and then noted in flash, at once.
 const chunk = 64 << 10
+
+// sector is what flash is erased by: writes begin at multiples of it.
+const sector = 4096
 
 // New returns an updater. Call Boot before anything else.
 func New(cfg Config, store *flash.Store) *Updater {
@@ -278,6 +282,9 @@ func (u *Updater) download(ctx context.Context, j *awsiot.Job, img Image, s stat
 			}
 			return nil
 		})
+		if s.offset+int64(len(buf)) < img.Size {
+			buf = buf[:len(buf)/sector*sector] // flash is erased by sectors: the rest comes again
+		}
 		if e := flush(); e != nil {
 			return digest, e
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/berth-iot/berth/esp/appimage"
 	"github.com/berth-iot/berth/esp/chip"
+	"github.com/berth-iot/berth/esp/nvs"
 	"github.com/berth-iot/berth/esp/otadata"
 	"github.com/berth-iot/berth/esp/partition"
 )
@@ -153,6 +154,13 @@ func PlanBoot(flash io.ReaderAt, c *chip.Chip, opt BootOptions) Boot {
 	return fail("no application verifies")
 }
 
+// StartFrom starts a flash: it does what PlanBoot plans, and writes what the bootloader writes.
+func StartFrom(flash nvs.Flash, c *chip.Chip, opt BootOptions) Boot {
+	b := PlanBoot(flash, c, opt)
+	b.write(flash)
+	return b
+}
+
 // readImage reads and verifies an image in a region of flash.
 func readImage(flash io.ReaderAt, c *chip.Chip, offset, size uint32) (*appimage.Image, error) {
 	if size > maxFlash {
@@ -177,7 +185,7 @@ func readImage(flash io.ReaderAt, c *chip.Chip, offset, size uint32) (*appimage.
 }
 
 // write stores the OTA data that the bootloader changed.
-func (b Boot) write(flash *Flash) {
+func (b Boot) write(flash nvs.Flash) {
 	ota := b.Table.ByType(partition.Data, partition.DataOTA)
 	if len(ota) == 0 || b.Changed == [2]bool{} {
 		return
@@ -185,10 +193,10 @@ func (b Boot) write(flash *Flash) {
 	raw := b.OTAData.Append(nil)
 	for i, changed := range b.Changed {
 		at := ota[0].Offset + uint32(i*otadata.SectorSize)
-		if !changed || uint64(at)+otadata.SectorSize > uint64(flash.Size()) || at%SectorSize != 0 {
+		if !changed {
 			continue
 		}
-		// A worn sector is what the next start finds.
+		// A worn sector, or one beyond the flash, is what the next start finds.
 		if flash.Erase(at, SectorSize) == nil {
 			_ = flash.Program(at, raw[i*otadata.SectorSize:(i+1)*otadata.SectorSize])
 		}

@@ -45,6 +45,9 @@ type Config struct {
 	// Boot is called whenever the chip starts from flash; the chip is deaf until it
 	// returns.
 	Boot func(Boot)
+	// Halt is called whenever the chip stops running what it has started: when it is held in reset
+	// and when it enters download mode.
+	Halt func()
 	// BootOptions is how it does.
 	BootOptions BootOptions
 }

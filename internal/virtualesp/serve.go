@@ -196,6 +196,9 @@ func (c *Chip) start(s state, line io.Writer) {
 	}
 	c.uart.Store(rate)
 	sender := c.sender(line)
+	if s != running && c.config.Halt != nil {
+		c.config.Halt()
+	}
 	switch s {
 	case loading:
 		c.loader = &loader{
@@ -208,8 +211,7 @@ func (c *Chip) start(s state, line io.Writer) {
 			sender([]byte("\r\nrst:0x1 (POWERON),boot:0x3 (DOWNLOAD_BOOT(UART0))\r\nwaiting for download\r\n"))
 		}
 	case running:
-		b := PlanBoot(c.flash, c.id.chip, c.config.BootOptions)
-		b.write(c.flash)
+		b := StartFrom(c.flash, c.id.chip, c.config.BootOptions)
 		sender([]byte("\r\nrst:0x1 (POWERON),boot:0xc (SPI_FAST_FLASH_BOOT)\r\n"))
 		sender([]byte(fmt.Sprintf("boot: %s\r\n", b)))
 		if c.config.Boot != nil {
