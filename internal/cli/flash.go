@@ -45,7 +45,7 @@ type flashFlags struct {
 
 func (f *flashFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVarP(&f.port, "port", "p", hostport.Auto, "serial port, socket://host:port, or auto for the only board")
+	flags.StringVarP(&f.port, "port", "p", hostport.Auto, "serial port, socket://host:port, rfc2217://host:port, or auto for the only board")
 	flags.IntVarP(&f.baud, "baud", "b", 460800, "baud rate for large transfers")
 	flags.StringVar(&f.chip, "chip", "auto", "chip that the board must have, such as esp32c3")
 	flags.StringVar(&f.before, "before", "auto", "how to reset the board into download mode: auto, classic, usb-jtag, usb-cdc or none")

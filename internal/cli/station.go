@@ -64,7 +64,7 @@ The station works on berth, or with --aws on AWS.`,
 	f.StringVar(&s.recipe, "recipe", "", "YAML `FILE` that says what becomes of a board")
 	f.StringVar(&s.preset, "preset", "", "recipe of a common example, instead of a file")
 	f.StringArrayVar(&s.policies, "policy", nil, "policy to attach, besides those of the recipe; may be repeated")
-	f.StringArrayVarP(&s.ports, "port", "p", nil, "serial port, socket://host:port, or auto for every port with a USB adapter; may be repeated")
+	f.StringArrayVarP(&s.ports, "port", "p", nil, "serial port, socket://host:port, rfc2217://host:port, or auto for every port with a USB adapter; may be repeated")
 	f.StringVar(&s.firmware, "firmware", "", "ESP-IDF build `FOLDER` to write as well")
 	f.StringVar(&s.serials, "serials", "", "`FILE` with a serial number on each line, for new boards")
 	f.StringVar(&s.labels, "labels", "", "write a label (SVG) for each board to this `FOLDER`")

@@ -2,25 +2,31 @@ package cli
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
 
+	"github.com/berth-iot/berth/device/identity"
+	"github.com/berth-iot/berth/device/link"
 	"github.com/berth-iot/berth/esp/chip"
+	"github.com/berth-iot/berth/internal/firmware"
 	"github.com/berth-iot/berth/internal/virtualesp"
 )
 
 func virtualESP32Command() *cobra.Command {
-	var o virtualESP32Options
+	o := virtualESP32Options{hungUp: func() {}}
 	cmd := &cobra.Command{
-		Use:   "virtual-esp32 --pty | --listen ADDR",
+		Use:   "virtual-esp32 --pty | --listen ADDR | --run",
 		Short: "A virtual chip that flashing tools can talk to",
 		Long: `A chip whose flash is a file and which answers the serial protocol of Espressif's
 ROM loader and stub: berth's own flasher and esptool can identify, erase, write,
@@ -32,13 +38,22 @@ download mode, and every reset and every new connection leads back there. With
 --rfc2217 the TCP port carries them, and a reset without the boot pin starts the
 application in flash: the line "boot" says which, or why none.
 
+With --run the chip also runs: it starts what is in its flash as ESP-IDF's bootloader
+would, and the device library connects with the certificate that a station wrote into
+a SPIFFS, NVS or esp_secure_cert partition, to --endpoint or to the one in flash. It
+reports its shadow, does what is desired and takes updates into its other slot, with
+roll-back. A flashing tool that connects stops it; when it hangs up the chip starts
+again. "berth virtual-esp32 app" makes applications to flash and to roll out; images
+of ESP-IDF's run as one that does nothing of its own.
+
 --fault takes drop=P, flip=P (probability per byte), reset-after-bytes=N,
 reset-at-command=N, unplug-after-bytes=N, unplug-at-command=N, worn=ADDRESS,
 secure-boot, flash-encryption, secure-download and seed=N, separated by commas or
 repeated.`,
 		Example: `  berth virtual-esp32 --chip esp32s3 --flash board.bin --pty
   berth virtual-esp32 --listen 127.0.0.1:5555
-  esptool --before no_reset --port socket://127.0.0.1:5555 flash_id`,
+  esptool --before no_reset --port socket://127.0.0.1:5555 flash_id
+  berth virtual-esp32 --run --flash board.bin --endpoint localhost:8883 --ca berth-data/ca.pem`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
@@ -53,6 +68,11 @@ repeated.`,
 	f.BoolVar(&o.pacing, "baud-pacing", false, "take the time that a wire and a flash chip take")
 	f.StringArrayVar(&o.faults, "fault", nil, "what goes wrong")
 	f.BoolVar(&o.once, "once", false, "end with the first connection")
+	f.BoolVar(&o.runs, "run", false, "run what is in flash")
+	f.StringVar(&o.endpoint, "endpoint", "", "`HOST:PORT` of the server, with --run (default the one in flash)")
+	f.StringVar(&o.ca, "ca", "", "PEM `FILE` of the authorities to trust, with --run (default those in flash)")
+	f.StringVar(&o.template, "claim-template", "", "with --run: the certificate in flash is a claim for this provisioning template, with the parameters SerialNumber and MAC")
+	cmd.AddCommand(virtualAppCommand())
 	return cmd
 }
 
@@ -66,21 +86,24 @@ func chipTargets() []string {
 
 type virtualESP32Options struct {
 	chip, flash, flashSize, mac, listen string
-	pty, rfc2217, pacing, once          bool
+	endpoint, ca, template              string
+	pty, rfc2217, pacing, once, runs    bool
 	faults                              []string
 
-	mu sync.Mutex // of the output
+	hungUp func()     // called when a flashing tool has gone
+	mu     sync.Mutex // of the output
 }
 
 // virtualESP32Event is a line of -o json.
 type virtualESP32Event struct {
-	Event     string               `json:"event"` // ready, boot or end
+	Event     string               `json:"event"` // ready, boot, device or end
 	Chip      string               `json:"chip,omitempty"`
 	MAC       string               `json:"mac,omitempty"`
 	FlashSize int                  `json:"flashSize,omitempty"`
 	Port      string               `json:"port,omitempty"`
 	App       string               `json:"app,omitempty"`
 	Version   string               `json:"version,omitempty"`
+	Text      string               `json:"text,omitempty"` // what the device tells
 	Error     string               `json:"error,omitempty"`
 	Counters  *virtualesp.Counters `json:"counters,omitempty"`
 }
@@ -90,7 +113,7 @@ func (o *virtualESP32Options) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	config.Boot = func(b virtualesp.Boot) {
+	booted := func(b virtualesp.Boot) {
 		e := virtualESP32Event{Event: "boot", App: b.App.Name}
 		if b.Err != nil {
 			e.Error = b.Err.Error()
@@ -98,6 +121,13 @@ func (o *virtualESP32Options) run(cmd *cobra.Command) error {
 			e.Version = d.Version
 		}
 		o.print(cmd, e, "boot: %s", b)
+	}
+	var board *firmware.Board // with --run
+	config.Boot = booted
+	if o.runs {
+		config.BootOptions.Rollback = true
+		config.Boot = func(b virtualesp.Boot) { board.Boot(b) }
+		config.Halt = func() { board.PowerOff() }
 	}
 	size, err := parseFlashSize(o.flashSize)
 	if err != nil {
@@ -119,9 +149,24 @@ func (o *virtualESP32Options) run(cmd *cobra.Command) error {
 		return errors.Join(err, config.Flash.Close())
 	}
 	defer func() { _ = c.Close() }()
+	if o.runs {
+		if board, err = o.board(cmd, c, booted); err != nil {
+			return err
+		}
+		defer board.Close()
+		board.PowerOn()
+		o.hungUp = func() {
+			if config.HoldBoot { // nothing else would take it out of download mode
+				board.PowerOn()
+			}
+		}
+	}
 	serve := o.serveTCP
-	if o.pty {
+	switch {
+	case o.pty:
 		serve = o.servePty
+	case o.listen == "":
+		serve = o.serveNobody
 	}
 	if err := serve(cmd, c); err != nil {
 		return err
@@ -140,8 +185,10 @@ func (o *virtualESP32Options) run(cmd *cobra.Command) error {
 func (o *virtualESP32Options) config() (virtualesp.Config, error) {
 	config := virtualesp.Config{HoldBoot: !o.rfc2217}
 	switch {
-	case o.pty == (o.listen != ""):
-		return config, usagef("want either --pty or --listen")
+	case o.pty && o.listen != "", !o.pty && o.listen == "" && !o.runs:
+		return config, usagef("want --pty, --listen or --run")
+	case !o.runs && (o.endpoint != "" || o.ca != "" || o.template != ""):
+		return config, usagef("--endpoint, --ca and --claim-template are for --run")
 	case o.rfc2217 && o.pty:
 		return config, usagef("--rfc2217 is for --listen")
 	}
@@ -200,6 +247,41 @@ func (o *virtualESP32Options) ready(cmd *cobra.Command, c *virtualesp.Chip, port
 	o.print(cmd, e, "%s, MAC address %s, %d MB of flash, on %s", e.Chip, e.MAC, e.FlashSize>>20, e.Port)
 }
 
+// board is what runs on the chip.
+func (o *virtualESP32Options) board(cmd *cobra.Command, c *virtualesp.Chip, booted func(virtualesp.Boot)) (*firmware.Board, error) {
+	mac := c.MAC()
+	cfg := firmware.Config{Flash: c.Flash(), Chip: c.Kind(), MAC: mac, Endpoint: o.endpoint, Booted: booted,
+		Told: func(text string) { o.print(cmd, virtualESP32Event{Event: "device", Text: text}, "%s", text) },
+		Event: func(e link.Event) {
+			text := e.Kind.String()
+			if e.Err != nil {
+				text += ": " + e.Err.Error()
+			}
+			o.print(cmd, virtualESP32Event{Event: "device", Text: text}, "%s", text)
+		}}
+	if o.template != "" {
+		serial := hex.EncodeToString(mac[:])
+		cfg.Template = identity.Template{Name: o.template, CommonName: serial, Parameters: map[string]string{"SerialNumber": serial, "MAC": net.HardwareAddr(mac[:]).String()}}
+	}
+	if o.ca != "" {
+		b, err := os.ReadFile(o.ca)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Roots = x509.NewCertPool()
+		if !cfg.Roots.AppendCertsFromPEM(b) {
+			return nil, usagef("--ca %s: no certificate in it", o.ca)
+		}
+	}
+	return firmware.New(cfg), nil
+}
+
+// serveNobody lets the chip run until it is interrupted.
+func (o *virtualESP32Options) serveNobody(cmd *cobra.Command, _ *virtualesp.Chip) error {
+	<-cmd.Context().Done()
+	return nil
+}
+
 func (o *virtualESP32Options) servePty(cmd *cobra.Command, c *virtualesp.Chip) error {
 	pty, err := virtualesp.OpenPty()
 	if err != nil {
@@ -209,6 +291,7 @@ func (o *virtualESP32Options) servePty(cmd *cobra.Command, c *virtualesp.Chip) e
 	o.ready(cmd, c, pty.Path)
 	for {
 		err := c.Serve(cmd.Context(), pty.Line())
+		o.hungUp()
 		if cmd.Context().Err() != nil || errors.Is(err, virtualesp.ErrUnplugged) {
 			return nil
 		}
@@ -247,6 +330,7 @@ func (o *virtualESP32Options) serveTCP(cmd *cobra.Command, c *virtualesp.Chip) e
 		if err := c.Serve(cmd.Context(), line); err != nil && cmd.Context().Err() == nil {
 			fmt.Fprintf(cmd.ErrOrStderr(), "berth: connection from %s: %v\n", conn.RemoteAddr(), err)
 		}
+		o.hungUp()
 		if o.once || cmd.Context().Err() != nil {
 			return nil
 		}

@@ -47,9 +47,11 @@ type Config struct {
 	Roots    *x509.CertPool // nil takes what is in flash, or the system's
 	// Template makes the certificate in flash a claim for this provisioning template.
 	Template identity.Template
-	// Told gets what happens in words, and Event what happens to the connection. They may be nil.
-	Told  func(string)
-	Event func(link.Event)
+	// Booted gets what the bootloader made of the flash at every start, Told what happens in words,
+	// and Event what happens to the connection. They may be nil.
+	Booted func(virtualesp.Boot)
+	Told   func(string)
+	Event  func(link.Event)
 	// Trial bounds the time from the start of an update to its confirmation; 0 means 10 min.
 	Trial time.Duration
 }
@@ -86,7 +88,9 @@ func (b *Board) PowerOn() virtualesp.Boot {
 // Boot starts what a bootloader has found. It satisfies virtualesp.Config.Boot.
 func (b *Board) Boot(boot virtualesp.Boot) {
 	b.PowerOff()
-	b.cfg.Told("boot: " + boot.String())
+	if b.cfg.Booted != nil {
+		b.cfg.Booted(boot)
+	}
 	if boot.Err != nil {
 		return
 	}

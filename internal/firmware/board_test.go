@@ -248,13 +248,16 @@ func (b *bench) on() {
 	if b.Board != nil {
 		b.Close()
 	}
-	b.Board = firmware.New(firmware.Config{Flash: b.flash, Endpoint: fmt.Sprintf("localhost:%d", b.c.Ready.MQTTPort), Told: func(s string) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.said = append(b.said, s)
-	}})
+	b.Board = firmware.New(firmware.Config{Flash: b.flash, Endpoint: fmt.Sprintf("localhost:%d", b.c.Ready.MQTTPort), Told: b.tell,
+		Booted: func(boot virtualesp.Boot) { b.tell("boot: " + boot.String()) }})
 	b.flash.cut = b.Cut
 	b.PowerOn()
+}
+
+func (b *bench) tell(s string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.said = append(b.said, s)
 }
 
 func (b *bench) log() string {

@@ -335,6 +335,13 @@ func (p *pins) release() {
 	p.chip.Reset(false)
 }
 
+// settling tells whether a reset is about to end.
+func (p *pins) settling() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.charging != nil
+}
+
 func (p *pins) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

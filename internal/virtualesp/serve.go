@@ -39,11 +39,26 @@ func (c *Chip) serve(line io.ReadWriteCloser) error {
 		m := c.now()
 		c.start(m.state, line)
 		if err := c.live(m, chunks, &frames); err != nil {
+			c.settle(m)
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			return err
 		}
+	}
+}
+
+// settle lets a reset that the host began with its last words come to its end: a chip starts whether
+// somebody listens or not.
+func (c *Chip) settle(before moment) {
+	for c.pins.settling() {
+		select {
+		case <-c.now().changed:
+		case <-time.After(charge):
+		}
+	}
+	if m := c.now(); m.epoch != before.epoch && m.state == running {
+		c.start(running, io.Discard)
 	}
 }
 

@@ -26,7 +26,7 @@ const Auto = "auto"
 const dialTimeout = 5 * time.Second
 
 // Open opens a port by its name: a device such as /dev/ttyUSB0, /dev/cu.usbmodem101 or COM3, a
-// pseudo-terminal, socket://host:port, or Auto. It returns the name that Auto stood for. Errors:
+// pseudo-terminal, socket://host:port, rfc2217://host:port, or Auto. It returns the name that Auto stood for. Errors:
 // serial.ErrPortNotFound, ErrPortBusy, ErrPermission.
 func Open(ctx context.Context, name string) (serial.Port, string, error) {
 	if name == Auto || name == "" {
@@ -36,14 +36,22 @@ func Open(ctx context.Context, name string) (serial.Port, string, error) {
 		}
 		name = found
 	}
-	if address, ok := strings.CutPrefix(name, "socket://"); ok {
+	if scheme, address, ok := strings.Cut(name, "://"); ok && (scheme == "socket" || scheme == "rfc2217") {
 		d := net.Dialer{Timeout: dialTimeout}
 		conn, err := d.DialContext(ctx, "tcp", address)
 		if err != nil {
 			return nil, name, &serial.Error{Op: "open " + name, Reason: serial.ErrPortNotFound, Cause: err,
 				Remedy: "check the address, and that the port server or virtual chip runs"}
 		}
-		return conn, name, nil
+		if scheme == "socket" {
+			return conn, name, nil
+		}
+		port, err := dialRemote(conn)
+		if err != nil {
+			conn.Close()
+			return nil, name, &serial.Error{Op: "open " + name, Reason: serial.ErrPortNotFound, Cause: err, Remedy: "check that the port server speaks RFC 2217"}
+		}
+		return port, name, nil
 	}
 	p, err := bugst.Open(name, mode(serial.DefaultBaud))
 	if err != nil {
