@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/iot"
@@ -34,8 +36,9 @@ func demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Run the whole story in a temporary folder, told step by step",
 		Long: `Start a server in a temporary folder, prepare a device as one would on AWS IoT, let it talk
-over mutual TLS, show what happens when it does more than its policy allows, and prepare a virtual
-ESP32 as a factory does.
+over mutual TLS and show what happens when it does more than its policy allows. Then three virtual
+ESP32 join: one is prepared at a station, starts from its flash, follows its shadow and takes two
+updates, the first of which is rolled back; one joins by claim and one by the maker's own CA.
 
 Without --once the server stays up afterwards, to be tried with other clients, until
 interrupted.`,
@@ -65,6 +68,7 @@ type demo struct {
 
 	certARN string
 	cert    tls.Certificate
+	signing *ecdsa.PrivateKey // of updates
 }
 
 const (
@@ -111,11 +115,19 @@ func (d *demo) run(ctx context.Context, once bool) error {
 	if err := d.overstep(ctx); err != nil {
 		return err
 	}
-	if err := d.board(ctx); err != nil {
+	boards, err := d.boards(ctx)
+	defer func() {
+		for _, b := range boards {
+			b.close()
+		}
+	}()
+	if err != nil {
 		return err
 	}
-
-	fmt.Fprintf(d.w, "\nDone in %v: device prepared in %v, message echoed, overstepping denied and explained, board flashed.\n",
+	if err := d.table(ctx, boards); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.w, "\nDone in %v: device prepared in %v, message echoed, overstepping denied and explained, three boards in the field, one updated.\n",
 		time.Since(began).Round(time.Millisecond), took.Round(time.Millisecond))
 	if once {
 		return nil
@@ -270,6 +282,33 @@ func (d *demo) overstep(ctx context.Context) error {
 	}
 	d.say("berth explain: %s", out.Denials[0].Reason)
 	return nil
+}
+
+// table shows the boards as the API has them.
+func (d *demo) table(ctx context.Context, boards []*demoBoard) error {
+	fmt.Fprintln(d.w)
+	w := tabwriter.NewWriter(d.w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "   THING\tJOINED BY\tCERTIFICATE\tFIRMWARE\tCONNECTED")
+	for _, b := range boards {
+		state, err := b.reported(ctx, func(demoState) bool { return true })
+		if err != nil {
+			return err
+		}
+		out, err := d.api.ListThingPrincipals(ctx, &iot.ListThingPrincipalsInput{ThingName: &b.thing})
+		if err != nil {
+			return fmt.Errorf("list principals: %w", err)
+		}
+		certificate := "none"
+		if len(out.Principals) > 0 {
+			certificate = fmt.Sprintf("%.16s…", out.Principals[0][strings.LastIndex(out.Principals[0], "/")+1:])
+		}
+		connected := "no"
+		if s := b.board.System(); s != nil && s.Connected() {
+			connected = "yes"
+		}
+		fmt.Fprintf(w, "   %s\t%s\t%s\t%s in %s\t%s\n", b.thing, b.joined, certificate, state.Firmware.Version, state.Firmware.Slot, connected)
+	}
+	return w.Flush()
 }
 
 // keepFiles writes the device's certificate and key for other clients to try.

@@ -77,6 +77,9 @@ func New(cfg Config) *Board {
 	return &Board{cfg: cfg}
 }
 
+// Claim makes the certificate in flash a claim for a template, from the next start on.
+func (b *Board) Claim(t identity.Template) { b.cfg.Template = t }
+
 // PowerOn starts what the bootloader finds in the flash. Power that is on goes off first.
 func (b *Board) PowerOn() virtualesp.Boot {
 	b.PowerOff()
