@@ -49,28 +49,11 @@ type demoBoard struct {
 	boots []string
 }
 
-// newBoard makes a board with an application in its flash and no identity.
+// newBoard makes a board whose flash is erased.
 func (d *demo) newBoard(template identity.Template) (*demoBoard, error) {
 	flash, err := virtualesp.NewFlash(4 << 20)
 	if err != nil {
 		return nil, err
-	}
-	table, err := partition.ParseCSV([]byte(demoTable), partition.Options{})
-	if err != nil {
-		return nil, err
-	}
-	image, err := table.Binary(partition.Options{})
-	if err != nil {
-		return nil, err
-	}
-	app, err := d.app("1.0.0", "")
-	if err != nil {
-		return nil, err
-	}
-	for at, b := range map[uint32][]byte{partition.DefaultOffset: image, demoApp: app} {
-		if err := flash.Program(at, b); err != nil {
-			return nil, err
-		}
 	}
 	esp, err := virtualesp.New(virtualesp.Config{Flash: flash, HoldBoot: true})
 	if err != nil {
@@ -84,6 +67,20 @@ func (d *demo) newBoard(template identity.Template) (*demoBoard, error) {
 			b.boots = append(b.boots, boot.String())
 		}})
 	return b, nil
+}
+
+// build is what the firmware's build folder would hold: the partition table and version 1.0.0.
+func (d *demo) build() (partition.Table, []factory.Region, error) {
+	table, err := partition.ParseCSV([]byte(demoTable), partition.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	image, err := table.Binary(partition.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	app, err := d.app("1.0.0", "")
+	return table, []factory.Region{{Name: "partition table", Address: partition.DefaultOffset, Data: image}, {Name: "application", Address: demoApp, Data: app}}, err
 }
 
 // app is an application that takes updates with the demo's signature only.
@@ -155,7 +152,11 @@ func (d *demo) station(ctx context.Context, b *demoBoard, recipe string) (*facto
 		return nil, err
 	}
 	defer journal.Close()
-	station, err := factory.New(ctx, factory.Config{Recipe: r, Journal: journal, Cloud: &factory.AWS{API: d.api, Host: d.site.host, Root: d.site.caPEM},
+	table, firmware, err := d.build()
+	if err != nil {
+		return nil, err
+	}
+	station, err := factory.New(ctx, factory.Config{Recipe: r, Table: table, Firmware: firmware, Journal: journal, Cloud: &factory.AWS{API: d.api, Host: d.site.host, Root: d.site.caPEM},
 		Open: func(ctx context.Context, port string) (factory.Board, error) {
 			host, board := net.Pipe()
 			go b.esp.Serve(context.WithoutCancel(ctx), board) // until the station hangs up
@@ -190,7 +191,7 @@ func (d *demo) boards(ctx context.Context) ([]*demoBoard, error) {
 		return nil, err
 	}
 
-	d.step("A board on the factory bench: a virtual ESP32-C3 with an application and no identity")
+	d.step("A board on the factory bench: a virtual ESP32-C3 whose flash is empty")
 	began := time.Now()
 	one, err := d.newBoard(identity.Template{})
 	if err != nil {
@@ -204,7 +205,7 @@ func (d *demo) boards(ctx context.Context) ([]*demoBoard, error) {
 	one.joined = "factory station"
 	wire := one.esp.Counters()
 	d.say("MAC %s → thing %s, key made at the station, certificate %.16s…, policy, all attached", out.MAC, out.Thing, out.CertificateID)
-	d.say("written into the SPIFFS partition and verified by MD5: %d bytes sent in %d commands, %v, PASS", wire.BytesIn, wire.Commands, time.Since(began).Round(time.Millisecond))
+	d.say("partition table, application and SPIFFS partition written and verified by MD5: %d bytes sent in %d commands, %v, PASS", wire.BytesIn, wire.Commands, time.Since(began).Round(time.Millisecond))
 
 	d.step("It starts from its flash, with the device library inside")
 	one.board.PowerOn()

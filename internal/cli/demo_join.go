@@ -18,6 +18,7 @@ import (
 	"github.com/berth-iot/berth/device/identity"
 	"github.com/berth-iot/berth/device/linux"
 	"github.com/berth-iot/berth/esp/spiffs"
+	"github.com/berth-iot/berth/internal/factory"
 )
 
 const (
@@ -74,8 +75,14 @@ func (d *demo) claimBoard(ctx context.Context) (*demoBoard, []string, error) {
 	mac := b.esp.MAC()
 	serial := hex.EncodeToString(mac[:])
 	b.board.Claim(identity.Template{Name: demoTemplate, CommonName: serial, Parameters: map[string]string{"Serial": serial}})
-	if err := b.esp.Flash().Program(demoStorage, image); err != nil {
+	_, regions, err := d.build()
+	if err != nil {
 		return b, nil, err
+	}
+	for _, r := range append(regions, factory.Region{Address: demoStorage, Data: image}) {
+		if err := b.esp.Flash().Program(r.Address, r.Data); err != nil {
+			return b, nil, err
+		}
 	}
 	b.thing, b.joined = "kettle-"+serial, "claim certificate"
 	began := time.Now()
