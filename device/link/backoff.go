@@ -8,6 +8,9 @@ import "time"
 type Backoff struct {
 	Base time.Duration // of the first wait; 0 means 1 s
 	Cap  time.Duration // of every wait; 0 means 5 min
+	// Scheme replaces full jitter, so that others can be compared with it; nil for none. It returns the
+	// wait after a number of failures in a row, 1 or more.
+	Scheme func(failures int, random func(n int64) int64) time.Duration
 }
 
 // minSpacing is kept between two connects of one client identifier: AWS IoT takes one a second
@@ -28,6 +31,9 @@ func (b Backoff) filled() Backoff {
 // number in [0, n). hint shifts or widens the wait by what the server has said.
 func (b Backoff) Wait(failures int, hint Hint, random func(n int64) int64) time.Duration {
 	b = b.filled()
+	if b.Scheme != nil {
+		return max(b.Scheme(failures, random), 0)
+	}
 	ceiling := b.Cap
 	if n := failures - 1; hint != HintLater && n < 40 && b.Base<<n>>n == b.Base && b.Base<<n < b.Cap {
 		ceiling = b.Base << max(n, 0)

@@ -23,6 +23,8 @@ type Transport struct {
 	Roots   *x509.CertPool // nil means the system's
 	ALPN    string         // "" offers none, and x-amzn-mqtt-ca on port 443
 	Clock   *link.Clock    // nil means time.Now
+	// Connect opens the connection below TLS; nil is that of a net.Dialer.
+	Connect func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu    sync.Mutex
 	cache tls.ClientSessionCache
@@ -35,7 +37,11 @@ func (t *Transport) Dial(ctx context.Context, id device.Identity) (net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	raw, err := new(net.Dialer).DialContext(ctx, "tcp", t.Address)
+	connect := t.Connect
+	if connect == nil {
+		connect = new(net.Dialer).DialContext
+	}
+	raw, err := connect(ctx, "tcp", t.Address)
 	if err != nil {
 		return nil, &link.Failure{Kind: link.Unreachable, Reason: "the server cannot be reached", Err: err}
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func TestConfigPrecedence(t *testing.T) {
 	want := server.Defaults()
 	want.Region, want.Account, want.MQTT, want.SessionExpiry, want.AllowInsecure = "from-file", "222222222222", ":3", 2*time.Hour, true
 	want.AdminKeyID = "AKIA"
-	if cfg != want {
+	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
 }

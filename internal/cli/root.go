@@ -71,6 +71,7 @@ device side in one program.`,
 		pubCommand(),
 		subCommand(),
 		deviceCommand(),
+		simulateCommand(),
 		benchCommand(),
 		virtualESP32Command(),
 	)

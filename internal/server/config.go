@@ -38,6 +38,9 @@ type Config struct {
 	LogFormat      string        `yaml:"log-format"`        // "text" or "json"
 	LogLevel       string        `yaml:"log-level"`         // debug, info, warn or error
 
+	// Listen opens listeners; nil is net.Listen.
+	Listen func(network, address string) (net.Listener, error) `yaml:"-"`
+
 	// Of the environment only, so that they show in no process list.
 	AdminKeyID   string `yaml:"-"`
 	AdminSecret  string `yaml:"-"`

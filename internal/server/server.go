@@ -295,8 +295,12 @@ func (c *Config) names() []string { return append(ca.LocalNames(), c.Endpoint) }
 
 // listen opens every listener before it serves any, so that a port in use is found at once.
 func (s *Server) listen(ctx context.Context, mux, metrics http.Handler) error {
+	listen := s.cfg.Listen
+	if listen == nil {
+		listen = net.Listen
+	}
 	open := func(name, addr string) (net.Listener, int, error) {
-		l, err := net.Listen("tcp", addr)
+		l, err := listen("tcp", addr)
 		if err != nil {
 			return nil, 0, fmt.Errorf("listen for %s: %w", name, err)
 		}
