@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/berth-iot/berth/internal/hook"
 	"github.com/berth-iot/berth/internal/router"
@@ -25,6 +26,26 @@ type Action interface {
 	Destination() string
 	// Do delivers a message. Errors made by [Permanent] will not pass by waiting.
 	Do(ctx context.Context, s *Services, m *Message) error
+}
+
+// Batcher is an Action whose destination takes many messages at once.
+type Batcher interface {
+	Action
+	// Batch names what may go in one call: only deliveries with the same non-empty text are put
+	// together. It is called on a filled-in action.
+	Batch() string
+	// BatchLimits returns the most messages and bytes of payload in one call, and how long the first
+	// may wait for others; 0: only what waits anyway.
+	BatchLimits() (messages, bytes int, linger time.Duration)
+	// DoBatch delivers messages, each with its own filled-in action, and says how each went: nil or
+	// len(list) errors.
+	DoBatch(ctx context.Context, s *Services, list []Delivery) []error
+}
+
+// Delivery is a message with the action to be carried out for it.
+type Delivery struct {
+	Action  Action
+	Message *Message
 }
 
 // Message is the result of a rule's statement.
