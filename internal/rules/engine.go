@@ -64,6 +64,7 @@ type source struct {
 	ClientID  string `json:"clientId,omitempty"`
 	Principal string `json:"principal,omitempty"`
 	SourceIP  string `json:"sourceIp,omitempty"`
+	Thing     string `json:"thing,omitempty"`
 	TraceID   string `json:"traceId,omitempty"`
 	Payload   []byte `json:"payload"`
 	QoS       byte   `json:"qos,omitempty"`
@@ -90,7 +91,10 @@ type slowJob struct {
 func (s *Service) take(p *router.Publication, list []*rule) {
 	src := &source{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Depth: p.Depth}
 	if o := p.Origin; o != nil {
-		src.ClientID, src.Principal, src.SourceIP = o.ClientID, o.Principal, o.SourceIP
+		src.ClientID, src.Principal, src.SourceIP, src.Thing = o.ClientID, o.Principal, o.SourceIP, o.Thing
+		if src.Thing == "" {
+			src.Thing = o.ClientID
+		}
 	}
 	if p.Properties != nil {
 		src.properties = &iotsql.Properties{UTF8: p.Properties.PayloadFormat == 1, ContentType: p.Properties.ContentType,
@@ -162,7 +166,7 @@ func (s *Service) reset(e *evaluation, src *source) {
 	e.context = iotsql.Context{Topic: src.Topic, ClientID: src.ClientID, Principal: src.Principal, TraceID: src.TraceID, SourceIP: src.SourceIP,
 		AccountID: s.cfg.Registry.Account(), Time: s.now(), Properties: src.properties, Random: rand.Float64, UUID: uuid.NewString,
 		ThingShadow: s.thingShadow, RegistryData: s.registryData, Lambda: s.lambda, DynamoDB: s.dynamoDB,
-		Descriptors: s.descriptors, AvroSchema: s.avroSchema}
+		Secret: s.secret, Descriptors: s.descriptors, AvroSchema: s.avroSchema}
 	e.message.Reset(&e.context, src.Payload)
 }
 
@@ -172,6 +176,7 @@ func (s *Service) evaluate(e *evaluation, r *rule, src *source, keep func() *sou
 	if err != nil {
 		r.stats.failed.Add(1)
 		r.stats.fail(fmt.Errorf("sql: %w", err), s.now())
+		s.watchMessage(r, src, "error", nil, err)
 		return work
 	}
 	if cap(result.JSON) > cap(e.out) && cap(result.JSON) < 1<<20 {
@@ -179,11 +184,15 @@ func (s *Service) evaluate(e *evaluation, r *rule, src *source, keep func() *sou
 	}
 	if !result.Matched {
 		r.stats.whereFalse.Add(1)
+		s.watchMessage(r, src, "whereFalse", nil, nil)
 		return work
 	}
 	payload := append([]byte{}, result.JSON...)
+	s.watchMessage(r, src, "matched", payload, nil)
+	now := e.context.Time
 	for _, a := range r.actions {
-		d := &delivery{record: record{Rule: r.Name, Kind: a.kind.Name, Payload: payload, Binary: result.Binary, Depth: src.Depth}, kind: a.kind, created: s.now(), durable: src.QoS > 0}
+		d := &delivery{record: record{Rule: r.Name, Kind: a.kind.Name, Payload: payload, Binary: result.Binary, Depth: src.Depth,
+			ID: s.identity.next(), At: now.UnixMilli(), Topic: src.Topic, Thing: src.Thing}, kind: a.kind, created: now, durable: src.QoS > 0}
 		if r.onError != nil {
 			d.Source = keep()
 		}
@@ -239,8 +248,9 @@ func (s *Service) dispatch(work []*delivery, hold func() *router.Receipt, press 
 			s.fail(d, action.Permanent(err))
 			continue
 		}
-		d.action = a
+		d.use(a)
 		switch {
+		case s.record(d, hold, press):
 		case !d.kind.Outside:
 			if d.receipt = hold(); s.inner.add(d) > maxInner/2 {
 				press()

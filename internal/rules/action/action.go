@@ -15,6 +15,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/hook"
 	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/internal/table"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -53,6 +54,13 @@ type Message struct {
 	Payload []byte
 	Binary  bool  // not JSON
 	Depth   uint8 // see router.Publication
+
+	Rule string
+	// ID is the delivery's own: no other action, rule or message has it, and every try and replay does.
+	ID    string
+	Time  time.Time // of the evaluation; the same in every try
+	Topic string    // that the message was published to
+	Thing string    // of the client: the one it has the certificate of, or its client identifier; may be empty
 }
 
 // Services is what actions work with. Its fields do not change.
@@ -61,6 +69,7 @@ type Services struct {
 	Lambda hook.Lambda
 	HTTP   *http.Client
 	AWS    *AWS
+	Tables *table.Tables // of this server; may be nil
 	// Confirmed reports whether an HTTP destination that covers a URL is enabled.
 	Confirmed func(url string) bool
 	// Publish hands a message to the router. It returns when that has taken it.
@@ -86,6 +95,18 @@ func Kinds() []Kind {
 		{"sqs", "SqsAction", true, func() Action { return new(SQS) }},
 		{"sns", "SnsAction", true, func() Action { return new(SNS) }},
 		{"s3", "S3Action", true, func() Action { return new(S3) }},
+		{"kinesis", "KinesisAction", true, func() Action { return new(Kinesis) }},
+		{"firehose", "FirehoseAction", true, func() Action { return new(Firehose) }},
+		{"cloudwatchMetric", "CloudwatchMetricAction", true, func() Action { return new(CloudwatchMetric) }},
+		{"cloudwatchAlarm", "CloudwatchAlarmAction", true, func() Action { return new(CloudwatchAlarm) }},
+		{"cloudwatchLogs", "CloudwatchLogsAction", true, func() Action { return new(CloudwatchLogs) }},
+		{"stepFunctions", "StepFunctionsAction", true, func() Action { return new(StepFunctions) }},
+		{"iotEvents", "IotEventsAction", true, func() Action { return new(IoTEvents) }},
+		{"iotAnalytics", "IotAnalyticsAction", true, func() Action { return new(IoTAnalytics) }},
+		{"iotSiteWise", "IotSiteWiseAction", true, func() Action { return new(SiteWise) }},
+		{"location", "LocationAction", true, func() Action { return new(Location) }},
+		{"timestream", "TimestreamAction", true, func() Action { return new(Timestream) }},
+		{"table", "TableAction", true, func() Action { return new(Table) }},
 	}
 }
 
@@ -97,6 +118,14 @@ func KindOf(name string) (Kind, bool) {
 		}
 	}
 	return Kind{}, false
+}
+
+// Unsupported says why berth does not have an action that AWS IoT has; "" for any other name.
+func Unsupported(name string) string {
+	if name == "salesforce" {
+		return "the Salesforce IoT Cloud that it sends to is gone"
+	}
+	return ""
 }
 
 // Decode reads an action's fields. Fields that AWS does not have are left out, as AWS does.
