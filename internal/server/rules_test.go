@@ -143,6 +143,59 @@ func TestRulesRepublish(t *testing.T) {
 	c.want("in", `{"at":"z"}`)
 }
 
+// TestRulesShadowLoop: a rule that answers a shadow's answers comes to an end.
+func TestRulesShadowLoop(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.rule("loop", "SELECT state FROM '$aws/things/lamp/shadow/update/accepted'", republish("$$aws/things/lamp/shadow/update"))
+	c := f.connect(nil, "c", 5)
+	c.pub(1, "$aws/things/lamp/shadow/update", `{"state":{"reported":{"n":1}}}`)
+	eventually(t, "the loop ends", func() bool { return f.ruleStats("loop").Failed == 1 })
+	if v := f.ruleStats("loop"); v.Matched != 17 || !strings.Contains(v.LastError, "loop") {
+		t.Errorf("%+v", v)
+	}
+}
+
+// TestRulesTable writes readings without going through a queue, and once, however often they come.
+func TestRulesTable(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.rule("store", "SELECT temperature, state FROM 'dt/+'", object{"table": object{"table": "readings"}},
+		object{"timestream": object{"roleArn": "r", "databaseName": "house", "tableName": "climate", "timestamp": object{"value": "${at}", "unit": "SECONDS"},
+			"dimensions": []object{{"name": "device", "value": "${topic(2)}"}, {"name": "floor", "value": "2"}}}})
+	c := f.connect(nil, "kettle", 5)
+	c.pub(1, "dt/k7", `{"temperature":21.5,"state":{"on":true},"at":1700000000}`)
+	// The acknowledgement has waited for the disk: rows are there at once.
+	rows := func(name string) (out []struct {
+		Time     int64
+		Thing    string
+		Measures object
+	}) {
+		var page struct {
+			Rows []struct {
+				Time     int64
+				Thing    string
+				Measures object
+			}
+		}
+		f.api("GET", "/berth/tables/"+name+"/rows", nil, &page)
+		return page.Rows
+	}
+	if r := rows("readings"); len(r) != 1 || r[0].Thing != "kettle" || r[0].Measures["temperature"] != 21.5 || r[0].Measures["state"].(object)["on"] != true {
+		t.Errorf("%+v", r)
+	}
+	if r := rows("house.climate"); len(r) != 1 || r[0].Thing != "k7/2" || r[0].Time != 1700000000000 || r[0].Measures["floor"] != "2" || r[0].Measures["device"] != "k7" {
+		t.Errorf("%+v", r)
+	}
+	// What cannot be a row is a dead letter.
+	c.pub(1, "dt/k7", `{"other":1}`)
+	eventually(t, "both actions failed", func() bool { v := f.ruleStats("store"); return v.Failed == 2 && v.Dead == 2 && v.Waiting == 0 })
+	v := f.ruleStats("store")
+	if v.Delivered != 2 || !strings.Contains(v.LastError, "no measures") || len(v.Actions) != 2 || v.Actions[0].Latency.Count != 1 {
+		t.Errorf("%+v", v)
+	}
+}
+
 // TestRulesWill is the pattern of the developer guide for wills that change a shadow.
 func TestRulesWill(t *testing.T) {
 	t.Parallel()
