@@ -107,6 +107,8 @@ type Service struct {
 	stats    sync.Map // name of a rule → *counters
 	identity identity
 	secrets  secrets
+	watching chan struct{} // closed by endTails
+	endTails func()
 	messages sync.Pool
 
 	inner   inner
@@ -143,7 +145,8 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	s.services = &action.Services{Topics: cfg.Topics, Lambda: cfg.Lambda, HTTP: client, Confirmed: s.confirmed, Publish: s.publish,
 		AWS: &action.AWS{Region: cfg.Registry.Region(), Account: cfg.Registry.Account()}, Tables: cfg.Tables}
-	s.identity = newIdentity()
+	s.identity, s.watching = newIdentity(), make(chan struct{})
+	s.endTails = sync.OnceFunc(func() { close(s.watching) })
 	s.messages.New = func() any { return &evaluation{message: iotsql.NewMessage(new(iotsql.Context), nil)} }
 	s.inner.ready.L = &s.inner.mu
 	s.rules.Store(&snapshot{})
@@ -176,6 +179,7 @@ func (s *Service) SetBase(address string) { s.base.Store(&address) }
 // Close stops. What is in the database is delivered after the next Open. The store must still be open.
 func (s *Service) Close() {
 	s.cancel()
+	s.endTails()
 	s.inner.mu.Lock()
 	s.inner.closed = true
 	s.inner.ready.Broadcast()

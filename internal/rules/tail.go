@@ -67,6 +67,7 @@ func (t *Text) MarshalJSON() ([]byte, error) {
 // Tail looks on at a rule.
 type Tail struct {
 	Events <-chan Event
+	Done   <-chan struct{} // closed when the server stops
 	events chan Event
 	missed atomic.Uint64
 	once   sync.Once
@@ -90,7 +91,7 @@ func (s *Service) Tail(name string) (*Tail, error) {
 		return nil, &Error{Kind: ErrLimit, Message: "too many look on at this rule"}
 	}
 	t := &Tail{events: make(chan Event, tailRoom)}
-	t.Events = t.events
+	t.Events, t.Done = t.events, s.watching
 	var next []*Tail
 	if now != nil {
 		next = slices.Clone(*now)
@@ -109,6 +110,9 @@ func (s *Service) Tail(name string) (*Tail, error) {
 	}
 	return t, nil
 }
+
+// EndTails ends all looking on, because the server stops.
+func (s *Service) EndTails() { s.endTails() }
 
 // show hands an event to all who look on; it never waits for them.
 func show(list *[]*Tail, e Event) {

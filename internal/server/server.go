@@ -396,6 +396,9 @@ func (s *Server) Close() error {
 	if s.sessions != nil {
 		errs = append(errs, s.sessions.Close(ctx))
 	}
+	if s.rules != nil {
+		s.rules.EndTails() // requests that would not end by themselves
+	}
 	for _, h := range []*http.Server{s.https, s.http} {
 		if h != nil {
 			errs = append(errs, h.Shutdown(ctx))
