@@ -118,7 +118,7 @@ func (q *queue) try(l *lane, list []*delivery) {
 	defer q.mu.Unlock()
 	if answers {
 		l.failed, l.paused = 0, time.Time{}
-	} else {
+	} else if !l.paused.After(now) { // tries that were made at once count as one
 		l.failed++
 		l.paused = now.Add(s.cfg.Pace.pause(l.failed))
 	}
