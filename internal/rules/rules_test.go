@@ -15,6 +15,7 @@ import (
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/table"
 	"github.com/berth-iot/berth/iotsql"
 	"github.com/berth-iot/berth/topic"
 )
@@ -24,6 +25,8 @@ type bench struct {
 	t      testing.TB
 	db     *store.DB
 	router *router.Router
+	tables *table.Tables
+	closed sync.Once
 	*Service
 }
 
@@ -42,18 +45,25 @@ func open(t testing.TB, dir string, pace Pace) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(ctx, Config{Store: db, Router: routes, Registry: reg, Topics: topic.AWS, Pace: pace})
+	tables, err := table.Open(ctx, dir, table.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t, db, routes, s}
+	s, err := Open(ctx, Config{Store: db, Router: routes, Registry: reg, Tables: tables, Topics: topic.AWS, Pace: pace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, db: db, router: routes, tables: tables, Service: s}
 	t.Cleanup(b.close)
 	return b
 }
 
 func (b *bench) close() {
-	b.Service.Close()
-	b.db.Close()
+	b.closed.Do(func() {
+		b.Service.Close()
+		b.tables.Close()
+		b.db.Close()
+	})
 }
 
 func (b *bench) create(name, payload string) {

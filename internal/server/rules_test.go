@@ -341,7 +341,7 @@ func TestRulesKill(t *testing.T) {
 	v.api("POST", "/policies/plain", map[string]string{"policyDocument": allowAll}, nil)
 	e := newEndpoint(t)
 	v.confirm(e)
-	v.rule("post", "SELECT n FROM 'n'", object{"http": object{"url": e.URL}})
+	v.rule("post", "SELECT n FROM 'n'", object{"http": object{"url": e.URL}}, object{"table": object{"table": "t", "thing": "x", "timestamp": "${1700000000000 + n}"}})
 	next := 0
 	for round := range 3 {
 		e.down.Store(round%2 == 0)
@@ -355,4 +355,9 @@ func TestRulesKill(t *testing.T) {
 	}
 	e.down.Store(false)
 	eventually(t, "everything acknowledged is there", func() bool { return e.count() == next })
+	var page struct{ Rows []object }
+	v.api("GET", "/berth/tables/t/rows?limit=1000", nil, &page)
+	if len(page.Rows) != next {
+		t.Errorf("%d rows of %d messages", len(page.Rows), next)
+	}
 }
