@@ -3,7 +3,6 @@ package rules
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 
 	"github.com/google/uuid"
@@ -34,10 +33,19 @@ func (m matcher) Durable() bool { return true }
 // Deliver implements router.Subscriber.
 func (m matcher) Deliver(p *router.Publication, t *router.Target) {
 	byFilter := m.rules.Load().byFilter
-	for _, id := range t.IDs {
-		if list := byFilter[id]; list != nil {
+	if len(t.IDs) == 1 {
+		if list := byFilter[t.IDs[0]]; list != nil {
 			m.take(p, list)
 		}
+		return
+	}
+	var some [16]*rule
+	list := some[:0]
+	for _, id := range t.IDs {
+		list = append(list, byFilter[id]...)
+	}
+	if len(list) > 0 {
+		m.take(p, list)
 	}
 }
 
@@ -163,10 +171,9 @@ func (s *Service) refuseRoom(r *rule, receipt *router.Receipt) {
 
 // reset makes an evaluation one of this message.
 func (s *Service) reset(e *evaluation, src *source) {
-	e.context = iotsql.Context{Topic: src.Topic, ClientID: src.ClientID, Principal: src.Principal, TraceID: src.TraceID, SourceIP: src.SourceIP,
-		AccountID: s.cfg.Registry.Account(), Time: s.now(), Properties: src.properties, Random: rand.Float64, UUID: uuid.NewString,
-		ThingShadow: s.thingShadow, RegistryData: s.registryData, Lambda: s.lambda, DynamoDB: s.dynamoDB,
-		Secret: s.secret, Descriptors: s.descriptors, AvroSchema: s.avroSchema}
+	e.context = s.outside
+	e.context.Topic, e.context.ClientID, e.context.Principal, e.context.TraceID, e.context.SourceIP = src.Topic, src.ClientID, src.Principal, src.TraceID, src.SourceIP
+	e.context.Time, e.context.Properties = s.now(), src.properties
 	e.message.Reset(&e.context, src.Payload)
 }
 

@@ -14,10 +14,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/berth-iot/berth/internal/hook"
 	"github.com/berth-iot/berth/internal/registry"
@@ -110,6 +113,7 @@ type Service struct {
 	watching chan struct{} // closed by endTails
 	endTails func()
 	messages sync.Pool
+	outside  iotsql.Context // what is the same for every message
 
 	inner   inner
 	slow    chan slowJob
@@ -147,6 +151,8 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		AWS: &action.AWS{Region: cfg.Registry.Region(), Account: cfg.Registry.Account()}, Tables: cfg.Tables}
 	s.identity, s.watching = newIdentity(), make(chan struct{})
 	s.endTails = sync.OnceFunc(func() { close(s.watching) })
+	s.outside = iotsql.Context{AccountID: cfg.Registry.Account(), Random: rand.Float64, UUID: uuid.NewString, ThingShadow: s.thingShadow,
+		RegistryData: s.registryData, Lambda: s.lambda, DynamoDB: s.dynamoDB, Secret: s.secret, Descriptors: s.descriptors, AvroSchema: s.avroSchema}
 	s.messages.New = func() any { return &evaluation{message: iotsql.NewMessage(new(iotsql.Context), nil)} }
 	s.inner.ready.L = &s.inner.mu
 	s.rules.Store(&snapshot{})

@@ -296,3 +296,25 @@ func BenchmarkMatching(b *testing.B) {
 		publisher.Publish(p)
 	}
 }
+
+// BenchmarkThousandRules publishes to topics of a tree of which a thousand rules have a part each: one
+// message reaches the rule of its room and the one for all.
+func BenchmarkThousandRules(b *testing.B) {
+	e := open(b, b.TempDir(), quick)
+	for i := range MaxRules - 1 {
+		e.create(fmt.Sprint("r", i), fmt.Sprintf(`{"sql":"SELECT temperature, topic(3) AS dev FROM 'house/room%d/+/raw' WHERE temperature > 30","awsIotSqlVersion":"2016-03-23","actions":[]}`, i))
+	}
+	e.create("all", `{"sql":"SELECT temperature FROM 'house/+/+/raw' WHERE temperature > 30","awsIotSqlVersion":"2016-03-23","actions":[]}`)
+	publisher := e.router.NewPublisher()
+	p := make([]*router.Publication, 4096)
+	for i := range p {
+		p[i] = &router.Publication{Topic: fmt.Sprintf("house/room%d/k%d/raw", i%(MaxRules-1), i), Payload: []byte(`{"temperature":20,"humidity":55}`)}
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		publisher.Publish(p[i%len(p)])
+		i++
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+}
