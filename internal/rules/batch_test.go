@@ -253,3 +253,54 @@ func TestTail(t *testing.T) {
 		t.Error("no such rule")
 	}
 }
+
+// TestLinger: the first message of a batch waits for others, and no longer.
+func TestLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, t.TempDir(), quick)
+		var got []string
+		var at []time.Duration
+		begin := time.Now()
+		b.services.HTTP = &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			if body, _ := io.ReadAll(r.Body); r.URL.Query().Get("confirmationToken") == "" {
+				got, at = append(got, string(body)), append(at, time.Since(begin))
+			}
+			return &http.Response{StatusCode: 200, Body: http.NoBody, Header: http.Header{}, Request: r}, nil
+		})}
+		b.trust("http://sink")
+		b.create("r", `{"sql":"SELECT n FROM 'n/#'","actions":[{"http":{"url":"http://sink/","enableBatching":true,"batchConfig":{"maxBatchOpenMs":100,"maxBatchSize":3}}}]}`)
+		b.send(0, "n/1", `{"n":1}`)
+		time.Sleep(50 * time.Millisecond)
+		b.send(1, "n/1", `{"n":2}`)
+		synctest.Wait()
+		if len(got) != 0 {
+			t.Fatalf("%q after %v", got, at)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(got) != 1 || got[0] != `[{"n":1},{"n":2}]` || at[0] != 100*time.Millisecond {
+			t.Fatalf("%q after %v", got, at)
+		}
+		now := time.Since(begin)
+		for i := range 3 { // a full one does not wait
+			b.send(0, "n/1", fmt.Sprintf(`{"n":%d}`, i))
+		}
+		synctest.Wait()
+		if len(got) != 2 || got[1] != `[{"n":0},{"n":1},{"n":2}]` || at[1] != now {
+			t.Fatalf("%q after %v", got, at)
+		}
+		b.send(0, "n/1", `{"n":1}`)
+		b.send(0, "n/2", `{"n":2}`)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(got) != 4 {
+			t.Fatalf("%q: topics are kept apart", got)
+		}
+		b.close()
+	})
+}
+
+type transport func(r *http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }

@@ -68,6 +68,9 @@ func (d *delivery) use(a action.Action) {
 	d.action = a
 	if b, ok := a.(action.Batcher); ok {
 		d.batch = b.Batch()
+		if t, ok := a.(interface{ BatchByTopic() bool }); ok && d.batch != "" && t.BatchByTopic() {
+			d.batch += "\n" + d.Topic
+		}
 	}
 }
 
