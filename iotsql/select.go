@@ -2,6 +2,7 @@ package iotsql
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -254,8 +255,9 @@ func (f *frame) spent() bool {
 // Template is a text with ${expressions}, as the parameters of rule actions are (developer guide,
 // "Substitution templates"). It may be used by several goroutines at once.
 type Template struct {
-	q     *Query
-	parts []part
+	q      *Query
+	parts  []part
+	called []string
 }
 
 type part struct {
@@ -288,8 +290,14 @@ func (q *Query) Template(src string) (*Template, error) {
 		t.parts = append(t.parts, part{do: c.expr(x)})
 		at = end
 	}
+	slices.Sort(c.called)
+	t.called = slices.Compact(c.called)
 	return t, nil
 }
+
+// Functions returns the names of the functions that the template's own expressions call, sorted, in
+// small letters. Variables of SET may call others: see [Query.Functions].
+func (t *Template) Functions() []string { return t.called }
 
 func parseEmbedded(src string, at int, version Version, vars []string) (x expr, end int, err error) {
 	defer catch(&err)

@@ -78,6 +78,7 @@ func New(cfg Config) http.Handler {
 	h.handle("GET /berth/rules", true, h.ruleStats)
 	h.handle("GET /berth/rules/{name}/dead-letters", true, h.deadLetters)
 	h.handle("POST /berth/rules/{name}/replay", false, h.replay)
+	h.mux.HandleFunc("GET /berth/rules/{name}/tail", h.tailRule)
 	return h.mux
 }
 

@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/berth-iot/berth/internal/server"
 )
 
 func TestMain(m *testing.M) {
@@ -15,8 +19,27 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+	testscript.Run(t, scripts("testdata/script"))
+}
+
+// TestServed runs scripts that begin with a server: serve FOLDER starts one.
+func TestServed(t *testing.T) {
+	t.Parallel()
+	p := scripts("testdata/served")
+	p.Cmds["serve"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		cfg := server.Defaults()
+		cfg.Data = ts.MkAbs(args[0])
+		cfg.MQTT, cfg.HTTPS, cfg.HTTP = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+		s, err := server.Start(context.Background(), cfg, slog.New(slog.DiscardHandler))
+		ts.Check(err)
+		ts.Defer(func() { s.Close() })
+	}
+	testscript.Run(t, p)
+}
+
+func scripts(dir string) testscript.Params {
+	return testscript.Params{
+		Dir: dir,
 		Setup: func(env *testscript.Env) error {
 			for _, name := range []string{"AWS_ENDPOINT_URL_IOT", "AWS_ENDPOINT_URL_IOT_DATA_PLANE", "AWS_CA_BUNDLE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_PROFILE"} {
 				env.Setenv(name, "")
@@ -43,5 +66,5 @@ func TestScripts(t *testing.T) {
 				}
 			},
 		},
-	})
+	}
 }

@@ -34,6 +34,7 @@ type Origin struct {
 	Principal string // certificate id, access key id or "anonymous"
 	Protocol  string // "mqtt", "http" or "service"
 	SourceIP  string
+	Thing     string // that the client's certificate is attached to exclusively; may be empty
 }
 
 // Publication is one message on its way through the router. Its Payload and Properties may belong

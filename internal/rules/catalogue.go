@@ -96,6 +96,9 @@ func (s *Service) change(ctx context.Context, name string, do func(old *rule) (*
 	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		if r == nil {
 			_, err := tx.Exec(`DELETE FROM rule WHERE name = ?`, name)
+			if err == nil {
+				_, err = tx.Exec(`DELETE FROM rule_stats WHERE rule = ?`, name)
+			}
 			return err
 		}
 		_, err := tx.Exec(`INSERT INTO rule (name, document, created_at) VALUES (?, ?, ?)

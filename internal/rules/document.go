@@ -15,7 +15,8 @@ import (
 // document is the JSON of an action whose strings are substitution templates.
 type document struct {
 	parts  []part
-	source string // of the templates, in small letters
+	source string   // of the templates, in small letters
+	called []string // functions of the templates
 }
 
 // part is text as it is, or a template that becomes a JSON string.
@@ -85,6 +86,7 @@ func (d *document) add(q *iotsql.Query, key string, v any) error {
 			}
 			d.parts = append(d.parts, part{template: t})
 			d.source += strings.ToLower(v)
+			d.called = append(d.called, t.Functions()...)
 			return nil
 		}
 	}

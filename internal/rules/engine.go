@@ -3,7 +3,6 @@ package rules
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 
 	"github.com/google/uuid"
@@ -34,10 +33,19 @@ func (m matcher) Durable() bool { return true }
 // Deliver implements router.Subscriber.
 func (m matcher) Deliver(p *router.Publication, t *router.Target) {
 	byFilter := m.rules.Load().byFilter
-	for _, id := range t.IDs {
-		if list := byFilter[id]; list != nil {
+	if len(t.IDs) == 1 {
+		if list := byFilter[t.IDs[0]]; list != nil {
 			m.take(p, list)
 		}
+		return
+	}
+	var some [16]*rule
+	list := some[:0]
+	for _, id := range t.IDs {
+		list = append(list, byFilter[id]...)
+	}
+	if len(list) > 0 {
+		m.take(p, list)
 	}
 }
 
@@ -64,6 +72,7 @@ type source struct {
 	ClientID  string `json:"clientId,omitempty"`
 	Principal string `json:"principal,omitempty"`
 	SourceIP  string `json:"sourceIp,omitempty"`
+	Thing     string `json:"thing,omitempty"`
 	TraceID   string `json:"traceId,omitempty"`
 	Payload   []byte `json:"payload"`
 	QoS       byte   `json:"qos,omitempty"`
@@ -90,7 +99,10 @@ type slowJob struct {
 func (s *Service) take(p *router.Publication, list []*rule) {
 	src := &source{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Depth: p.Depth}
 	if o := p.Origin; o != nil {
-		src.ClientID, src.Principal, src.SourceIP = o.ClientID, o.Principal, o.SourceIP
+		src.ClientID, src.Principal, src.SourceIP, src.Thing = o.ClientID, o.Principal, o.SourceIP, o.Thing
+		if src.Thing == "" {
+			src.Thing = o.ClientID
+		}
 	}
 	if p.Properties != nil {
 		src.properties = &iotsql.Properties{UTF8: p.Properties.PayloadFormat == 1, ContentType: p.Properties.ContentType,
@@ -159,10 +171,9 @@ func (s *Service) refuseRoom(r *rule, receipt *router.Receipt) {
 
 // reset makes an evaluation one of this message.
 func (s *Service) reset(e *evaluation, src *source) {
-	e.context = iotsql.Context{Topic: src.Topic, ClientID: src.ClientID, Principal: src.Principal, TraceID: src.TraceID, SourceIP: src.SourceIP,
-		AccountID: s.cfg.Registry.Account(), Time: s.now(), Properties: src.properties, Random: rand.Float64, UUID: uuid.NewString,
-		ThingShadow: s.thingShadow, RegistryData: s.registryData, Lambda: s.lambda, DynamoDB: s.dynamoDB,
-		Descriptors: s.descriptors, AvroSchema: s.avroSchema}
+	e.context = s.outside
+	e.context.Topic, e.context.ClientID, e.context.Principal, e.context.TraceID, e.context.SourceIP = src.Topic, src.ClientID, src.Principal, src.TraceID, src.SourceIP
+	e.context.Time, e.context.Properties = s.now(), src.properties
 	e.message.Reset(&e.context, src.Payload)
 }
 
@@ -172,6 +183,7 @@ func (s *Service) evaluate(e *evaluation, r *rule, src *source, keep func() *sou
 	if err != nil {
 		r.stats.failed.Add(1)
 		r.stats.fail(fmt.Errorf("sql: %w", err), s.now())
+		s.watchMessage(r, src, "error", nil, err)
 		return work
 	}
 	if cap(result.JSON) > cap(e.out) && cap(result.JSON) < 1<<20 {
@@ -179,11 +191,15 @@ func (s *Service) evaluate(e *evaluation, r *rule, src *source, keep func() *sou
 	}
 	if !result.Matched {
 		r.stats.whereFalse.Add(1)
+		s.watchMessage(r, src, "whereFalse", nil, nil)
 		return work
 	}
 	payload := append([]byte{}, result.JSON...)
+	s.watchMessage(r, src, "matched", payload, nil)
+	now := e.context.Time
 	for _, a := range r.actions {
-		d := &delivery{record: record{Rule: r.Name, Kind: a.kind.Name, Payload: payload, Binary: result.Binary, Depth: src.Depth}, kind: a.kind, created: s.now(), durable: src.QoS > 0}
+		d := &delivery{record: record{Rule: r.Name, Kind: a.kind.Name, Payload: payload, Binary: result.Binary, Depth: src.Depth,
+			ID: s.identity.next(), At: now.UnixMilli(), Topic: src.Topic, Thing: src.Thing}, kind: a.kind, created: now, durable: src.QoS > 0}
 		if r.onError != nil {
 			d.Source = keep()
 		}
@@ -239,8 +255,9 @@ func (s *Service) dispatch(work []*delivery, hold func() *router.Receipt, press 
 			s.fail(d, action.Permanent(err))
 			continue
 		}
-		d.action = a
+		d.use(a)
 		switch {
+		case s.record(d, hold, press):
 		case !d.kind.Outside:
 			if d.receipt = hold(); s.inner.add(d) > maxInner/2 {
 				press()

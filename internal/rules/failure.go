@@ -31,7 +31,9 @@ type failedAction struct {
 func (s *Service) fail(d *delivery, err error) {
 	c := s.counters(d.Rule)
 	c.failed.Add(1)
+	c.action(d.Kind).failed.Add(1)
 	c.fail(err, s.now())
+	s.watchAction(c, d, "failed", err, s.now())
 	s.cfg.Log.Debug("rule action failed", "rule", d.Rule, "action", d.Kind, "error", err)
 	r := s.rules.Load().byName[d.Rule]
 	if d.OnError || d.Source == nil || r == nil || r.onError == nil {
@@ -48,10 +50,11 @@ func (s *Service) fail(d *delivery, err error) {
 	}
 	e := s.messages.Get().(*evaluation)
 	s.reset(e, d.Source)
-	e.context.ThingShadow, e.context.RegistryData, e.context.Lambda, e.context.DynamoDB = nil, nil, nil, nil // not in error actions
+	e.context.ThingShadow, e.context.RegistryData, e.context.Lambda, e.context.DynamoDB, e.context.Secret = nil, nil, nil, nil, nil // not in error actions
 	fields, err := r.onError.fields.fill(e.message)
 	s.messages.Put(e)
-	on := &delivery{record: record{Rule: d.Rule, Kind: r.onError.kind.Name, OnError: true, Fields: fields, Payload: payload, Depth: d.Depth},
+	on := &delivery{record: record{Rule: d.Rule, Kind: r.onError.kind.Name, OnError: true, Fields: fields, Payload: payload, Depth: d.Depth,
+		ID: s.identity.next(), At: s.now().UnixMilli(), Topic: d.Topic, Thing: d.Thing},
 		kind: r.onError.kind, created: s.now(), durable: d.durable}
 	if err != nil {
 		s.fail(on, fmt.Errorf("error action: substitution template: %w", err))

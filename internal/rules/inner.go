@@ -14,7 +14,8 @@ const (
 	innerBatch    = 64
 )
 
-// inner is what waits to be done within the process.
+// inner is what waits to be done within the process: messages to republish, and rows that a table has
+// sent back.
 type inner struct {
 	mu     sync.Mutex
 	ready  sync.Cond
@@ -69,6 +70,11 @@ func (s *Service) innerLoop() {
 func (s *Service) republish(publisher *router.Publisher, d *delivery) {
 	r, ok := d.action.(*action.Republish)
 	if !ok {
+		if d.durable { // a row that the table has sent back
+			s.queue.store([]*delivery{d}, d.receipt)
+		} else {
+			s.queue.add(d)
+		}
 		return
 	}
 	p, err := r.Publication(s.services, &action.Message{Payload: d.Payload, Binary: d.Binary, Depth: d.Depth})
@@ -85,7 +91,7 @@ func (s *Service) republish(publisher *router.Publisher, d *delivery) {
 			receipt.Release(err)
 		}
 		if err == nil {
-			s.counters(d.Rule).delivered.Add(1)
+			s.delivered(d, s.now())
 		}
 	}
 	p.Acknowledger = router.AcknowledgeFunc(done)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"strconv"
 	"sync"
 	"time"
 
@@ -33,6 +34,10 @@ type record struct {
 	Payload []byte          `json:"payload"`
 	Binary  bool            `json:"binary,omitempty"`
 	Depth   uint8           `json:"depth,omitempty"`
+	ID      string          `json:"id,omitempty"` // see action.Message
+	At      int64           `json:"at,omitempty"` // milliseconds
+	Topic   string          `json:"topic,omitempty"`
+	Thing   string          `json:"thing,omitempty"`
 	Source  *source         `json:"source,omitempty"` // when the rule has an error action
 }
 
@@ -46,15 +51,34 @@ type delivery struct {
 	created time.Time
 	tries   int
 	next    time.Time
+	order   uint64 // of those that are due at the same time
+	batch   string // see action.Batcher; empty for what goes alone
 	receipt *router.Receipt
 }
 
 var deliveryTable = &store.Table{Name: "rule_delivery", Key: 1, Columns: []string{"id", "lane", "rule", "body", "created_at", "dead_at", "error"}}
 
+// message is what an action gets.
+func (d *delivery) message() *action.Message {
+	return &action.Message{Payload: d.Payload, Binary: d.Binary, Depth: d.Depth, Rule: d.Rule, ID: d.ID, Time: time.UnixMilli(d.At), Topic: d.Topic, Thing: d.Thing}
+}
+
+// use sets the filled-in action.
+func (d *delivery) use(a action.Action) {
+	d.action = a
+	if b, ok := a.(action.Batcher); ok {
+		d.batch = b.Batch()
+		if t, ok := a.(interface{ BatchByTopic() bool }); ok && d.batch != "" && t.BatchByTopic() {
+			d.batch += "\n" + d.Topic
+		}
+	}
+}
+
 // lane is what waits for one destination.
 type lane struct {
 	name    string
 	waiting deliveries
+	order   uint64 // given to the last that came
 	bytes   int
 	busy    int // workers
 	poke    chan struct{}
@@ -68,9 +92,14 @@ type lane struct {
 // deliveries is a heap: the next to be tried is first.
 type deliveries []*delivery
 
-func (d deliveries) Len() int           { return len(d) }
-func (d deliveries) Less(i, j int) bool { return d[i].next.Before(d[j].next) }
-func (d deliveries) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
+func (d deliveries) Len() int { return len(d) }
+func (d deliveries) Less(i, j int) bool {
+	if !d[i].next.Equal(d[j].next) {
+		return d[i].next.Before(d[j].next)
+	}
+	return d[i].order < d[j].order
+}
+func (d deliveries) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
 
 // Push implements heap.Interface.
 func (d *deliveries) Push(x any) { *d = append(*d, x.(*delivery)) }
@@ -169,14 +198,23 @@ func (q *queue) add(d *delivery) {
 	q.mu.Unlock()
 }
 
+// put adds a delivery. The queue's lock is held.
+func (l *lane) put(d *delivery) {
+	if d.order == 0 {
+		l.order++
+		d.order = l.order
+	}
+	heap.Push(&l.waiting, d)
+	l.bytes += len(d.Payload)
+}
+
 func (l *lane) room() bool {
 	return len(l.waiting) == 0 || len(l.waiting) < maxLane && l.bytes < maxLaneBytes
 }
 
 // push puts a delivery into its lane and sees that somebody works on it. The lock is held.
 func (q *queue) push(l *lane, d *delivery) {
-	heap.Push(&l.waiting, d)
-	l.bytes += len(d.Payload)
+	l.put(d)
 	l.last = max(l.last, d.id)
 	q.work(l)
 }
@@ -279,6 +317,9 @@ func (q *queue) loop(l *lane) {
 		if l.paused.After(due) {
 			due = l.paused
 		}
+		if full := q.fullAt(l); full.After(due) {
+			due = full
+		}
 		if pause := due.Sub(q.s.now()); pause > 0 {
 			if l.busy > 1 { // one is enough to wait
 				l.busy--
@@ -289,13 +330,12 @@ func (q *queue) loop(l *lane) {
 			q.wait(l, pause)
 			continue
 		}
-		d := heap.Pop(&l.waiting).(*delivery)
-		l.bytes -= len(d.Payload)
+		list := q.take(l)
 		if len(l.waiting) > 0 && l.failed == 0 {
 			q.work(l)
 		}
 		q.mu.Unlock()
-		q.try(l, d)
+		q.try(l, list)
 	}
 }
 
@@ -349,8 +389,7 @@ func (q *queue) load(l *lane) error {
 		l.spilled = false
 	}
 	for _, d := range list {
-		heap.Push(&l.waiting, d)
-		l.bytes += len(d.Payload)
+		l.put(d)
 	}
 	return nil
 }
@@ -364,50 +403,17 @@ func restore(id int64, body []byte, created time.Time) (*delivery, error) {
 	if d.kind, ok = action.KindOf(d.Kind); !ok {
 		return nil, fmt.Errorf("unknown action %q", d.Kind)
 	}
-	var err error
-	d.action, err = d.kind.Decode(d.Fields)
-	return d, err
-}
-
-// try carries a delivery out.
-func (q *queue) try(l *lane, d *delivery) {
-	s := q.s
-	err := d.action.Do(s.run, s.services, &action.Message{Payload: d.Payload, Binary: d.Binary, Depth: d.Depth})
-	if s.run.Err() != nil {
-		return // if it is on disk it is tried again after the next start
+	if d.At == 0 {
+		d.At = created.UnixMilli()
 	}
-	c := s.counters(d.Rule)
+	if d.ID == "" {
+		d.ID = strconv.FormatInt(id, 36)
+	}
+	a, err := d.kind.Decode(d.Fields)
 	if err == nil {
-		c.delivered.Add(1)
-		if d.id != 0 {
-			s.cfg.Store.Delete(deliveryTable, [][]any{{d.id}}, nil)
-		}
-		q.mu.Lock()
-		l.failed, l.paused = 0, time.Time{}
-		q.mu.Unlock()
-		return
+		d.use(a)
 	}
-	now := s.now()
-	c.fail(err, now)
-	d.tries++
-	if action.IsPermanent(err) || q.tooOld(d, now) {
-		s.bury(l.name, d, err, now)
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if action.IsPermanent(err) { // the destination answers
-		l.failed = 0
-		return
-	}
-	l.failed++
-	l.paused = now.Add(s.cfg.Pace.pause(l.failed))
-	if q.tooOld(d, now) {
-		return
-	}
-	c.retried.Add(1)
-	d.next = now.Add(s.cfg.Pace.pause(d.tries))
-	heap.Push(&l.waiting, d)
-	l.bytes += len(d.Payload)
+	return d, err
 }
 
 // pause is the time before the next try.

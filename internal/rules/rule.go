@@ -63,6 +63,9 @@ func checkName(name string) error {
 	return nil
 }
 
+// external are the functions that ask something outside of the server or take long.
+var external = []string{"aws_lambda", "get_dynamodb", "get_registry_data", "get_secret", "get_thing_shadow", "machinelearning_predict"}
+
 // compile checks a rule. Mistakes in statements and templates are *iotsql.SyntaxError, all others
 // *Error. The payload's actions are left with the known fields only.
 func compile(p *Payload) (*rule, error) {
@@ -104,12 +107,17 @@ func compile(p *Payload) (*rule, error) {
 		if r.onError, err = compileAction(q, p.ErrorAction); err != nil {
 			return nil, fmt.Errorf("errorAction: %w", err)
 		}
+		for _, f := range r.onError.fields.called {
+			if slices.Contains(external, f) {
+				return nil, invalid("errorAction: %s asks something outside, which an error action must not", f)
+			}
+		}
 	}
 	size, _ := json.Marshal(p)
 	if len(size) > MaxSize {
 		return nil, invalid("the rule has %d bytes, more than %d", len(size), MaxSize)
 	}
-	for _, f := range []string{"aws_lambda", "get_dynamodb", "get_registry_data", "get_secret", "get_thing_shadow", "machinelearning_predict"} {
+	for _, f := range external {
 		r.slow = r.slow || strings.Contains(sources, f)
 	}
 	if slices.Contains(q.Functions(), "decode") || strings.Contains(sources, "decode") {
@@ -127,7 +135,10 @@ func compileAction(q *iotsql.Query, f ActionField) (*plan, error) {
 	for name, raw := range f {
 		kind, ok := action.KindOf(name)
 		if !ok {
-			return nil, invalid("berth cannot carry out the action %q", name)
+			if why := action.Unsupported(name); why != "" {
+				return nil, invalid("berth cannot carry out the action %q: %s", name, why)
+			}
+			return nil, invalid("there is no action %q", name)
 		}
 		a, err := kind.Decode(raw)
 		if err != nil {

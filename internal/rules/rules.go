@@ -14,10 +14,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/berth-iot/berth/internal/hook"
 	"github.com/berth-iot/berth/internal/registry"
@@ -25,6 +28,7 @@ import (
 	"github.com/berth-iot/berth/internal/rules/action"
 	"github.com/berth-iot/berth/internal/shadow"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/table"
 	"github.com/berth-iot/berth/iotsql"
 	"github.com/berth-iot/berth/topic"
 )
@@ -80,6 +84,7 @@ type Config struct {
 	Router   *router.Router
 	Registry *registry.Registry
 	Shadows  *shadow.Service // may be nil
+	Tables   *table.Tables   // may be nil
 	Topics   topic.Rules
 	Lambda   hook.Lambda
 	// Object reads an object of S3: descriptors and schemas of decode. It may be nil.
@@ -103,7 +108,12 @@ type Service struct {
 	rules    atomic.Pointer[snapshot]
 	goals    atomic.Pointer[[]Destination]
 	stats    sync.Map // name of a rule → *counters
+	identity identity
+	secrets  secrets
+	watching chan struct{} // closed by endTails
+	endTails func()
 	messages sync.Pool
+	outside  iotsql.Context // what is the same for every message
 
 	inner   inner
 	slow    chan slowJob
@@ -138,7 +148,11 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: parallel, IdleConnTimeout: time.Minute},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	s.services = &action.Services{Topics: cfg.Topics, Lambda: cfg.Lambda, HTTP: client, Confirmed: s.confirmed, Publish: s.publish,
-		AWS: &action.AWS{Region: cfg.Registry.Region()}}
+		AWS: &action.AWS{Region: cfg.Registry.Region(), Account: cfg.Registry.Account()}, Tables: cfg.Tables}
+	s.identity, s.watching = newIdentity(), make(chan struct{})
+	s.endTails = sync.OnceFunc(func() { close(s.watching) })
+	s.outside = iotsql.Context{AccountID: cfg.Registry.Account(), Random: rand.Float64, UUID: uuid.NewString, ThingShadow: s.thingShadow,
+		RegistryData: s.registryData, Lambda: s.lambda, DynamoDB: s.dynamoDB, Secret: s.secret, Descriptors: s.descriptors, AvroSchema: s.avroSchema}
 	s.messages.New = func() any { return &evaluation{message: iotsql.NewMessage(new(iotsql.Context), nil)} }
 	s.inner.ready.L = &s.inner.mu
 	s.rules.Store(&snapshot{})
@@ -149,10 +163,14 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if s.queue, err = openQueue(ctx, s); err != nil {
 		return nil, err
 	}
+	if err := s.loadStats(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.loadRules(ctx); err != nil {
 		return nil, err
 	}
 	s.workers.Go(s.innerLoop)
+	s.workers.Go(s.statsLoop)
 	for range slowWorkers {
 		s.workers.Go(s.slowLoop)
 	}
@@ -167,11 +185,13 @@ func (s *Service) SetBase(address string) { s.base.Store(&address) }
 // Close stops. What is in the database is delivered after the next Open. The store must still be open.
 func (s *Service) Close() {
 	s.cancel()
+	s.endTails()
 	s.inner.mu.Lock()
 	s.inner.closed = true
 	s.inner.ready.Broadcast()
 	s.inner.mu.Unlock()
 	s.workers.Wait()
+	s.saveStats(make(map[string]string))
 }
 
 func (s *Service) arn(resource string) string { return s.cfg.Registry.ARN(resource) }
@@ -193,7 +213,8 @@ var schema = []string{`
 	CREATE TABLE rule_destination (id TEXT PRIMARY KEY, document BLOB NOT NULL);
 	CREATE TABLE rule_delivery (id BIGINT PRIMARY KEY, lane TEXT NOT NULL, rule TEXT NOT NULL, body BLOB NOT NULL,
 		created_at BIGINT NOT NULL, dead_at BIGINT NOT NULL, error TEXT NOT NULL);
-	CREATE INDEX rule_delivery_lane ON rule_delivery (dead_at, lane, id)`}
+	CREATE INDEX rule_delivery_lane ON rule_delivery (dead_at, lane, id)`, `
+	CREATE TABLE rule_stats (rule TEXT PRIMARY KEY, body BLOB NOT NULL)`}
 
 // Count counts the rules of a name.
 const Count = `SELECT count(*) FROM rule WHERE name = ?`

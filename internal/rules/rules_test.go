@@ -15,6 +15,7 @@ import (
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/table"
 	"github.com/berth-iot/berth/iotsql"
 	"github.com/berth-iot/berth/topic"
 )
@@ -24,6 +25,8 @@ type bench struct {
 	t      testing.TB
 	db     *store.DB
 	router *router.Router
+	tables *table.Tables
+	closed sync.Once
 	*Service
 }
 
@@ -42,18 +45,25 @@ func open(t testing.TB, dir string, pace Pace) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(ctx, Config{Store: db, Router: routes, Registry: reg, Topics: topic.AWS, Pace: pace})
+	tables, err := table.Open(ctx, dir, table.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t, db, routes, s}
+	s, err := Open(ctx, Config{Store: db, Router: routes, Registry: reg, Tables: tables, Topics: topic.AWS, Pace: pace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, db: db, router: routes, tables: tables, Service: s}
 	t.Cleanup(b.close)
 	return b
 }
 
 func (b *bench) close() {
-	b.Service.Close()
-	b.db.Close()
+	b.closed.Do(func() {
+		b.Service.Close()
+		b.tables.Close()
+		b.db.Close()
+	})
 }
 
 func (b *bench) create(name, payload string) {
@@ -285,4 +295,26 @@ func BenchmarkMatching(b *testing.B) {
 	for b.Loop() {
 		publisher.Publish(p)
 	}
+}
+
+// BenchmarkThousandRules publishes to topics of a tree of which a thousand rules have a part each: one
+// message reaches the rule of its room and the one for all.
+func BenchmarkThousandRules(b *testing.B) {
+	e := open(b, b.TempDir(), quick)
+	for i := range MaxRules - 1 {
+		e.create(fmt.Sprint("r", i), fmt.Sprintf(`{"sql":"SELECT temperature, topic(3) AS dev FROM 'house/room%d/+/raw' WHERE temperature > 30","awsIotSqlVersion":"2016-03-23","actions":[]}`, i))
+	}
+	e.create("all", `{"sql":"SELECT temperature FROM 'house/+/+/raw' WHERE temperature > 30","awsIotSqlVersion":"2016-03-23","actions":[]}`)
+	publisher := e.router.NewPublisher()
+	p := make([]*router.Publication, 4096)
+	for i := range p {
+		p[i] = &router.Publication{Topic: fmt.Sprintf("house/room%d/k%d/raw", i%(MaxRules-1), i), Payload: []byte(`{"temperature":20,"humidity":55}`)}
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		publisher.Publish(p[i%len(p)])
+		i++
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/berth-iot/berth/internal/client"
 	"github.com/berth-iot/berth/internal/rules"
@@ -141,6 +142,60 @@ func TestRulesRepublish(t *testing.T) {
 	c.pub(1, "dt/k/raw", `{"temperature":33}`)
 	c.pub(1, "$aws/rules/ingested/z", `{}`)
 	c.want("in", `{"at":"z"}`)
+}
+
+// TestRulesShadowLoop: a rule that answers a shadow's answers comes to an end.
+func TestRulesShadowLoop(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.rule("loop", "SELECT state FROM '$aws/things/lamp/shadow/update/accepted'", republish("$$aws/things/lamp/shadow/update"))
+	c := f.connect(nil, "c", 5)
+	c.pub(1, "$aws/things/lamp/shadow/update", `{"state":{"reported":{"n":1}}}`)
+	eventually(t, "the loop ends", func() bool { return f.ruleStats("loop").Failed == 1 })
+	if v := f.ruleStats("loop"); v.Matched != 17 || !strings.Contains(v.LastError, "loop") {
+		t.Errorf("%+v", v)
+	}
+}
+
+// TestRulesTable writes readings without going through a queue, and once, however often they come.
+func TestRulesTable(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.rule("store", "SELECT temperature, state FROM 'dt/+'", object{"table": object{"table": "readings"}},
+		object{"timestream": object{"roleArn": "r", "databaseName": "house", "tableName": "climate", "timestamp": object{"value": "${at}", "unit": "SECONDS"},
+			"dimensions": []object{{"name": "device", "value": "${topic(2)}"}, {"name": "floor", "value": "2"}}}})
+	c := f.connect(nil, "kettle", 5)
+	at := time.Now().Unix() - 60
+	c.pub(1, "dt/k7", fmt.Sprintf(`{"temperature":21.5,"state":{"on":true},"at":%d}`, at))
+	// The acknowledgement has waited for the disk: rows are there at once.
+	rows := func(name string) (out []struct {
+		Time     int64
+		Thing    string
+		Measures object
+	}) {
+		var page struct {
+			Rows []struct {
+				Time     int64
+				Thing    string
+				Measures object
+			}
+		}
+		f.api("GET", "/berth/tables/"+name+"/rows", nil, &page)
+		return page.Rows
+	}
+	if r := rows("readings"); len(r) != 1 || r[0].Thing != "kettle" || r[0].Measures["temperature"] != 21.5 || r[0].Measures["state"].(object)["on"] != true {
+		t.Errorf("%+v", r)
+	}
+	if r := rows("house.climate"); len(r) != 1 || r[0].Thing != "k7/2" || r[0].Time != at*1000 || r[0].Measures["floor"] != "2" || r[0].Measures["device"] != "k7" {
+		t.Errorf("%+v", r)
+	}
+	// What cannot be a row is a dead letter.
+	c.pub(1, "dt/k7", `{"other":1}`)
+	eventually(t, "both actions failed", func() bool { v := f.ruleStats("store"); return v.Failed == 2 && v.Dead == 2 && v.Waiting == 0 })
+	v := f.ruleStats("store")
+	if v.Delivered != 2 || !strings.Contains(v.LastError, "no measures") || len(v.Actions) != 2 || v.Actions[0].Latency.Count != 1 {
+		t.Errorf("%+v", v)
+	}
 }
 
 // TestRulesWill is the pattern of the developer guide for wills that change a shadow.
@@ -288,7 +343,7 @@ func TestRulesKill(t *testing.T) {
 	v.api("POST", "/policies/plain", map[string]string{"policyDocument": allowAll}, nil)
 	e := newEndpoint(t)
 	v.confirm(e)
-	v.rule("post", "SELECT n FROM 'n'", object{"http": object{"url": e.URL}})
+	v.rule("post", "SELECT n FROM 'n'", object{"http": object{"url": e.URL}}, object{"table": object{"table": "t", "thing": "x"}})
 	next := 0
 	for round := range 3 {
 		e.down.Store(round%2 == 0)
@@ -302,4 +357,9 @@ func TestRulesKill(t *testing.T) {
 	}
 	e.down.Store(false)
 	eventually(t, "everything acknowledged is there", func() bool { return e.count() == next })
+	var page struct{ Rows []object }
+	v.api("GET", "/berth/tables/t/rows?limit=1000", nil, &page)
+	if len(page.Rows) != next {
+		t.Errorf("%d rows of %d messages", len(page.Rows), next)
+	}
 }

@@ -214,7 +214,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	routes.Own(s.streams.Owner)
-	if s.rules, err = rules.Open(ctx, rules.Config{Store: s.db, Router: routes, Registry: reg, Shadows: s.shadows, Topics: limits.Topics,
+	if s.rules, err = rules.Open(ctx, rules.Config{Store: s.db, Router: routes, Registry: reg, Shadows: s.shadows, Tables: s.tables, Topics: limits.Topics,
 		Lambda: hooks.Lambda, Object: where.bytes(cfg.Region), Log: log}); err != nil {
 		return nil, err
 	}
@@ -399,6 +399,9 @@ func (s *Server) Close() error {
 	var errs []error
 	if s.sessions != nil {
 		errs = append(errs, s.sessions.Close(ctx))
+	}
+	if s.rules != nil {
+		s.rules.EndTails() // requests that would not end by themselves
 	}
 	for _, h := range []*http.Server{s.https, s.http} {
 		if h != nil {

@@ -271,7 +271,7 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect, authenticator Authent
 	if p.Version == mqtt.V5 {
 		c.describe(&ack.Properties, p, keepAlive, expiry, assigned)
 	}
-	c.origin = &router.Origin{ClientID: r.ClientID, Principal: r.Principal.ID, Protocol: "mqtt", SourceIP: r.SourceIP.String()}
+	c.origin = &router.Origin{ClientID: r.ClientID, Principal: r.Principal.ID, Protocol: "mqtt", SourceIP: r.SourceIP.String(), Thing: r.ThingName}
 	c.publisher = a.router.NewPublisher()
 	c.setAccess(access)
 	if err := a.attach(c, p, expiry, &ack); err != nil {

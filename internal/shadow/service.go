@@ -123,7 +123,7 @@ func (s *Service) Owner(name string) router.Handler {
 		if p.Will && op != set {
 			return
 		}
-		r := &request{id: id, op: op, tooLarge: len(p.Payload) > MaxDocument}
+		r := &request{id: id, op: op, tooLarge: len(p.Payload) > MaxDocument, depth: p.Depth}
 		if !r.tooLarge {
 			r.payload = text(p.Payload)
 		}

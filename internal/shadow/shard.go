@@ -23,6 +23,7 @@ type request struct {
 	payload   string
 	tooLarge  bool // the payload was left behind
 	throttled bool
+	depth     uint8      // of the message, and of the answers: rules that answer answers come to an end
 	reply     chan reply // of a REST call; nil for a message
 }
 
@@ -401,7 +402,7 @@ func (sh *shard) answer(b *batch, u unit) {
 			sh.topic = append(sh.topic[:prefix], a.outcome.suffix()...)
 			route := sh.publisher.Route(sh.topic)
 			m := &sh.message
-			m.Topic, m.Payload, m.QoS, m.Origin = route.Topic, b.answers.payload(a), 1, sh.service.origin
+			m.Topic, m.Payload, m.QoS, m.Origin, m.Depth = route.Topic, b.answers.payload(a), 1, sh.service.origin, res.request.depth
 			sh.publisher.PublishTo(route, m)
 		}
 	}

@@ -75,11 +75,29 @@ func (q *queue) put(ctx context.Context, op *operation) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	q.add(op)
+	return nil
+}
+
+// try is put without waiting for room.
+func (q *queue) try(op *operation) (bool, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false, ErrClosed
+	}
+	if q.bytes > 0 && q.bytes+op.cost > maxQueuedBytes {
+		return false, nil
+	}
+	q.add(op)
+	return true, nil
+}
+
+func (q *queue) add(op *operation) {
 	q.ops = append(q.ops, op)
 	q.rows += len(op.rows)
 	q.bytes += op.cost
 	q.work.Signal()
-	return nil
 }
 
 // take waits for operations that can share a commit; none when the queue is closed and empty.
@@ -141,6 +159,16 @@ func (t *Tables) Submit(ctx context.Context, name string, rows []Row, done func(
 		return fmt.Errorf("insert into table %.140q: %w", name, err)
 	}
 	return t.queue.put(ctx, op)
+}
+
+// TrySubmit is Submit without waiting at all: ok is false when the queue is full, and done is not
+// called then.
+func (t *Tables) TrySubmit(name string, rows []Row, done func(error)) (ok bool, err error) {
+	op := &operation{table: name, rows: rows, done: done}
+	if err := t.prepare(op); err != nil {
+		return false, fmt.Errorf("insert into table %.140q: %w", name, err)
+	}
+	return t.queue.try(op)
 }
 
 func (t *Tables) prepare(op *operation) error {

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -53,6 +54,12 @@ func (s *server) device(t *testing.T, thing, document string) *device {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// tls is the configuration of a client that is the device.
+func (d *device) tls(s *server) (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(d.cert, d.key)
+	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: s.roots(), ServerName: "localhost"}, err
 }
 
 func (s *server) policy(t *testing.T, name, document string) {

@@ -38,6 +38,7 @@ type server struct {
 	t     *testing.T
 	dir   string
 	flags []string
+	extra []string // environment of the process, besides that of the tests
 	cmd   *exec.Cmd
 	log   *output // what it writes to standard error, over all its lives
 
@@ -49,7 +50,13 @@ type server struct {
 // start starts berth with an empty data folder on free ports of the loopback interface.
 func start(t *testing.T, flags ...string) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), flags: flags, log: new(output)}
+	return startWith(t, nil, flags...)
+}
+
+// startWith is start with variables of the environment.
+func startWith(t *testing.T, extra []string, flags ...string) *server {
+	t.Helper()
+	s := &server{t: t, dir: t.TempDir(), flags: flags, extra: extra, log: new(output)}
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
@@ -83,7 +90,7 @@ func (s *server) run() {
 		flags[i+1] = at(s.plainPort)
 	}
 	s.cmd = exec.Command(berth, append(args, flags...)...)
-	s.cmd.Stderr = s.log
+	s.cmd.Env, s.cmd.Stderr = append(os.Environ(), s.extra...), s.log
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
 		s.t.Fatal(err)

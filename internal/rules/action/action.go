@@ -11,9 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/berth-iot/berth/internal/hook"
 	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/internal/table"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -27,11 +29,38 @@ type Action interface {
 	Do(ctx context.Context, s *Services, m *Message) error
 }
 
+// Batcher is an Action whose destination takes many messages at once.
+type Batcher interface {
+	Action
+	// Batch names what may go in one call: only deliveries with the same non-empty text are put
+	// together. It is called on a filled-in action.
+	Batch() string
+	// BatchLimits returns the most messages and bytes of payload in one call, and how long the first
+	// may wait for others; 0: only what waits anyway.
+	BatchLimits() (messages, bytes int, linger time.Duration)
+	// DoBatch delivers messages, each with its own filled-in action, and says how each went: nil or
+	// len(list) errors.
+	DoBatch(ctx context.Context, s *Services, list []Delivery) []error
+}
+
+// Delivery is a message with the action to be carried out for it.
+type Delivery struct {
+	Action  Action
+	Message *Message
+}
+
 // Message is the result of a rule's statement.
 type Message struct {
 	Payload []byte
 	Binary  bool  // not JSON
 	Depth   uint8 // see router.Publication
+
+	Rule string
+	// ID is the delivery's own: no other action, rule or message has it, and every try and replay does.
+	ID    string
+	Time  time.Time // of the evaluation; the same in every try
+	Topic string    // that the message was published to
+	Thing string    // of the client: the one it has the certificate of, or its client identifier; may be empty
 }
 
 // Services is what actions work with. Its fields do not change.
@@ -40,6 +69,7 @@ type Services struct {
 	Lambda hook.Lambda
 	HTTP   *http.Client
 	AWS    *AWS
+	Tables *table.Tables // of this server; may be nil
 	// Confirmed reports whether an HTTP destination that covers a URL is enabled.
 	Confirmed func(url string) bool
 	// Publish hands a message to the router. It returns when that has taken it.
@@ -65,6 +95,18 @@ func Kinds() []Kind {
 		{"sqs", "SqsAction", true, func() Action { return new(SQS) }},
 		{"sns", "SnsAction", true, func() Action { return new(SNS) }},
 		{"s3", "S3Action", true, func() Action { return new(S3) }},
+		{"kinesis", "KinesisAction", true, func() Action { return new(Kinesis) }},
+		{"firehose", "FirehoseAction", true, func() Action { return new(Firehose) }},
+		{"cloudwatchMetric", "CloudwatchMetricAction", true, func() Action { return new(CloudwatchMetric) }},
+		{"cloudwatchAlarm", "CloudwatchAlarmAction", true, func() Action { return new(CloudwatchAlarm) }},
+		{"cloudwatchLogs", "CloudwatchLogsAction", true, func() Action { return new(CloudwatchLogs) }},
+		{"stepFunctions", "StepFunctionsAction", true, func() Action { return new(StepFunctions) }},
+		{"iotEvents", "IotEventsAction", true, func() Action { return new(IoTEvents) }},
+		{"iotAnalytics", "IotAnalyticsAction", true, func() Action { return new(IoTAnalytics) }},
+		{"iotSiteWise", "IotSiteWiseAction", true, func() Action { return new(SiteWise) }},
+		{"location", "LocationAction", true, func() Action { return new(Location) }},
+		{"timestream", "TimestreamAction", true, func() Action { return new(Timestream) }},
+		{"table", "TableAction", true, func() Action { return new(Table) }},
 	}
 }
 
@@ -76,6 +118,14 @@ func KindOf(name string) (Kind, bool) {
 		}
 	}
 	return Kind{}, false
+}
+
+// Unsupported says why berth does not have an action that AWS IoT has; "" for any other name.
+func Unsupported(name string) string {
+	if name == "salesforce" {
+		return "the Salesforce IoT Cloud that it sends to is gone"
+	}
+	return ""
 }
 
 // Decode reads an action's fields. Fields that AWS does not have are left out, as AWS does.

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -23,6 +24,8 @@ type cloud struct {
 	body    string
 	status  int
 	answer  string
+	calls   int
+	handle  func(target string) (status int, answer string) // instead of status and answer
 }
 
 func newCloud(t *testing.T) (*cloud, *Services) {
@@ -30,6 +33,10 @@ func newCloud(t *testing.T) (*cloud, *Services) {
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		c.request, c.body = r, string(b)
+		c.calls++
+		if c.handle != nil {
+			c.status, c.answer = c.handle(r.Header.Get("X-Amz-Target"))
+		}
 		w.WriteHeader(c.status)
 		io.WriteString(w, c.answer)
 	}))
@@ -37,7 +44,7 @@ func newCloud(t *testing.T) (*cloud, *Services) {
 	cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &c.URL, Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
 		Retryer: func() aws.Retryer { return aws.NopRetryer{} }}
 	return c, &Services{Topics: topic.AWS, HTTP: http.DefaultClient, Confirmed: func(string) bool { return true },
-		AWS: &AWS{Region: "us-east-1", regions: map[string]aws.Config{"us-east-1": cfg, "eu-west-1": cfg}}}
+		AWS: &AWS{Region: "us-east-1", Account: "123456789012", Fixed: &cfg}}
 }
 
 func decode(t *testing.T, kind, fields string) Action {
@@ -75,6 +82,26 @@ func TestActions(t *testing.T) {
 		{"sns", `{"roleArn":"r","targetArn":"arn:aws:sns:eu-west-1:0:t","messageFormat":"JSON"}`, "/", "", []string{"Action=Publish", "MessageStructure=json"},
 			`<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>`},
 		{"s3", `{"roleArn":"r","bucketName":"b","key":"k/1"}`, "", "", []string{`"s":"x"`}, ""},
+		{"kinesis", `{"roleArn":"r","streamName":"st","partitionKey":"k"}`, "/", "Kinesis_20131202.PutRecords",
+			[]string{`"StreamName":"st"`, `"PartitionKey":"k"`, `"Data":"eyJhIjox`}, `{"FailedRecordCount":0,"Records":[{"SequenceNumber":"1"}]}`},
+		{"firehose", `{"roleArn":"r","deliveryStreamName":"d","separator":"\n"}`, "/", "Firehose_20150804.PutRecordBatch",
+			[]string{`"DeliveryStreamName":"d"`, `"Data":"eyJhIjoxLjUwLCJzIjoieCIsImwiOlt0cnVlLG51bGxdfQo="`}, ""},
+		{"cloudwatchMetric", `{"roleArn":"r","metricNamespace":"n","metricName":"m","metricValue":"21.5","metricUnit":"None","metricTimestamp":"1700000000"}`, "/", "",
+			[]string{"Action=PutMetricData", "Namespace=n", "MetricData.member.1.MetricName=m", "MetricData.member.1.Value=21.5", "Timestamp=2023-11-14T22%3A13%3A20Z"}, "<PutMetricDataResponse/>"},
+		{"cloudwatchAlarm", `{"roleArn":"r","alarmName":"a","stateReason":"hot","stateValue":"ALARM"}`, "/", "",
+			[]string{"Action=SetAlarmState", "AlarmName=a", "StateReason=hot", "StateValue=ALARM"}, "<SetAlarmStateResponse/>"},
+		{"cloudwatchLogs", `{"roleArn":"r","logGroupName":"g"}`, "/", "Logs_20140328.PutLogEvents",
+			[]string{`"logGroupName":"g"`, `"logStreamName":"berth"`, `"message":"{\"a\":1.50`, `"timestamp":1700000000000`}, ""},
+		{"stepFunctions", `{"roleArn":"r","stateMachineName":"m","executionNamePrefix":"p-"}`, "/", "AWSStepFunctions.StartExecution",
+			[]string{`"arn:aws:states:us-east-1:123456789012:stateMachine:m"`, `"name":"p-delivery-1"`, `"input":"{\"a\"`}, ""},
+		{"iotEvents", `{"roleArn":"r","inputName":"i","messageId":"m7"}`, "/inputs/messages", "",
+			[]string{`"messageId":"m7"`, `"inputName":"i"`, `"payload":"eyJhIjox`, `"timeInMillis":1700000000000`}, ""},
+		{"iotAnalytics", `{"roleArn":"r","channelArn":"arn:aws:iotanalytics:us-east-1:1:channel/c"}`, "/messages/batch", "",
+			[]string{`"channelName":"c"`, `"messageId":"delivery-1"`, `"payload":"eyJhIjox`}, ""},
+		{"iotSiteWise", `{"roleArn":"r","putAssetPropertyValueEntries":[{"propertyAlias":"/a/b","propertyValues":[{"value":{"doubleValue":"1.5"},"timestamp":{"timeInSeconds":"17","offsetInNanos":"5"},"quality":"good"}]}]}`,
+			"/properties", "", []string{`"propertyAlias":"/a/b"`, `"doubleValue":1.5`, `"timeInSeconds":17`, `"offsetInNanos":5`, `"quality":"GOOD"`}, ""},
+		{"location", `{"roleArn":"r","trackerName":"t","deviceId":"d","latitude":"52.5","longitude":"13.4","timestamp":{"value":"1700000000","unit":"SECONDS"}}`,
+			"/tracking/v0/trackers/t/positions", "", []string{`"DeviceId":"d"`, `"Position":[13.4,52.5]`, `"SampleTime":"2023-11-14T22:13:20.000Z"`}, ""},
 		{"http", `{"url":"URL/p","headers":[{"key":"x-a","value":"1"}]}`, "/p", "", []string{`"s":"x"`}, ""},
 	} {
 		t.Run(x.kind, func(t *testing.T) {
@@ -85,12 +112,10 @@ func TestActions(t *testing.T) {
 			}
 			if x.kind == "s3" {
 				// Names of buckets are part of the host otherwise, which only AWS answers for.
-				cfg := s.AWS.regions["us-east-1"]
-				cfg.HTTPClient = &http.Client{Transport: redirect{c}}
-				s.AWS.regions["us-east-1"] = cfg
+				s.AWS.Fixed.HTTPClient = &http.Client{Transport: redirect{c}}
 			}
 			a := decode(t, x.kind, strings.ReplaceAll(x.fields, "URL", c.URL))
-			m := &Message{Payload: []byte(`{"a":1.50,"s":"x","l":[true,null]}`)}
+			m := &Message{Payload: []byte(`{"a":1.50,"s":"x","l":[true,null]}`), Rule: "r", ID: "delivery-1", Time: time.UnixMilli(1700000000000)}
 			err := a.Do(context.Background(), s, m)
 			if x.kind == "sqs" && err != nil && strings.Contains(err.Error(), "checksum") {
 				err = nil // the answer has none

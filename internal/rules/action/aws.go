@@ -17,7 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // awsTimeout bounds one request to AWS.
@@ -26,7 +25,10 @@ const awsTimeout = 15 * time.Second
 // AWS has the configuration of AWS clients: credentials, and the endpoints of the variables
 // AWS_ENDPOINT_URL_…, from the environment or ~/.aws.
 type AWS struct {
-	Region string // where nothing says otherwise
+	Region  string // where nothing says otherwise
+	Account string // in ARNs that are made of names
+	// Fixed, if set, is the configuration of every region.
+	Fixed *aws.Config
 
 	mu      sync.Mutex
 	regions map[string]aws.Config
@@ -36,6 +38,9 @@ type AWS struct {
 func (a *AWS) config(ctx context.Context, region string) (aws.Config, error) {
 	if a == nil {
 		return aws.Config{}, errors.New("no access to AWS is configured")
+	}
+	if a.Fixed != nil {
+		return *a.Fixed, nil
 	}
 	if region == "" {
 		region = a.Region
@@ -92,7 +97,10 @@ func failure(kind string, err error) error {
 	if errors.As(err, &op) {
 		err = op.Err
 	}
-	answer := (*smithyhttp.ResponseError)(nil)
+	var answer interface {
+		error
+		HTTPStatusCode() int
+	}
 	said := fmt.Errorf("%s: %w", kind, err)
 	if errors.As(err, &answer) && answer.HTTPStatusCode() >= 400 && answer.HTTPStatusCode() < 500 && answer.HTTPStatusCode() != http.StatusTooManyRequests &&
 		!retry.NewStandard().IsErrorRetryable(err) {
