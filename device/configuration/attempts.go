@@ -1,6 +1,8 @@
 package configuration
 
 import (
+	"crypto/rand"
+	"io"
 	"time"
 
 	"github.com/berth-iot/berth/device/flash"
@@ -80,4 +82,24 @@ func (a *attempts) save() error {
 		return err
 	}
 	return <-done
+}
+
+// NewCode makes a random code for a label: ten digits, as 12345-67890. Ten instead of eight cost
+// nothing and make guessing a hundred times as long.
+func NewCode() string {
+	const digits = 10
+	code := make([]byte, 0, digits+1)
+	var b [1]byte
+	for len(code) < digits+1 {
+		if len(code) == digits/2 {
+			code = append(code, '-')
+		}
+		if _, err := io.ReadFull(rand.Reader, b[:]); err != nil {
+			panic(err) // the system's random numbers do not fail
+		}
+		if b[0] < 250 { // every digit as likely
+			code = append(code, '0'+b[0]%10)
+		}
+	}
+	return string(code)
 }

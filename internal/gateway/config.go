@@ -20,7 +20,7 @@ import (
 // Config is the configuration file. Commands are lists of program and arguments; no shell is in
 // between. File names are relative to the configuration file's folder.
 type Config struct {
-	Endpoint    string            `yaml:"endpoint"`    // host:port
+	Endpoint    string            `yaml:"endpoint"`    // host:port; a configured one comes before it
 	ServerName  string            `yaml:"server-name"` // in the server's certificate; "" means the host
 	CA          string            `yaml:"ca"`          // PEM file; "" means the system's authorities
 	Thing       string            `yaml:"thing"`
@@ -39,6 +39,8 @@ type Config struct {
 	Messages    []MessageCommand  `yaml:"messages"`
 	Jobs        []string          `yaml:"jobs"`        // command that gets the job document; exit code 0 is success
 	Environment map[string]string `yaml:"environment"` // of all commands, beside this program's own
+	// Configuration is for a device that is told the rest by somebody nearby.
+	Configuration Configuration `yaml:"configuration"`
 }
 
 // Claim is how a device without certificate gets one.
@@ -120,8 +122,11 @@ func Load(path string) (*Config, error) {
 func (c *Config) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if c.Endpoint == "" {
+	if c.Endpoint == "" && !c.Configuration.enabled() {
 		bad("endpoint: want host:port")
+	}
+	if err := c.Configuration.check(); err != nil {
+		errs = append(errs, err)
 	}
 	own := c.Certificate != "" || c.Key != ""
 	if own && (c.Certificate == "" || c.Key == "" || c.Thing == "") {
