@@ -26,14 +26,14 @@ const earlyMessages = 32
 // connect makes the link of the device's own identity, with shadow and jobs. Nothing waits for the
 // network.
 func (s *System) connect() {
-	id, trial := s.identities.Current()
+	id, trial := s.own()
 	cfg := s.cfg.Link
 	cfg.ClientID, cfg.Store, cfg.Loop, cfg.Explain = id.Thing, s.store, s.loop, s.cfg.Explain
 	// What the connection was made with. Dial and the watcher run on the same goroutine.
 	var dialed Identity
 	cfg.Dial = func(ctx context.Context) (net.Conn, error) {
 		// Asked for at every attempt: it changes when a certificate is renewed.
-		dialed, _ = s.identities.Current()
+		dialed, _ = s.own()
 		return s.cfg.Dial(ctx, dialed)
 	}
 	cfg.Will = awsiot.Will(id.Thing, s.cfg.WillTopic)

@@ -56,7 +56,7 @@ func (s *System) bringUp() {
 			s.fail(err)
 		}
 	}
-	if id, _ := s.identities.Current(); id.Exists() && !id.Claim {
+	if id, _ := s.identities.Current(); id.Exists() && !id.Claim || s.cfg.Thing != "" {
 		s.happened(mode.Ready)
 		return
 	}

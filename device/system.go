@@ -56,6 +56,9 @@ type Config struct {
 
 	Claim Identity // stored at the first start; may be empty
 	Given Identity // an identity from the factory or the operator, stored if there is none
+	// Thing makes the device one without a certificate: it has this name and proves itself otherwise, by
+	// a signed WebSocket or a password. There is no Configuration then.
+	Thing string
 	// Template is for provisioning by claim and for Rotate; without a name there is neither.
 	Template identity.Template
 	Keys     identity.Keys
@@ -207,8 +210,16 @@ func (s *System) Thing() string {
 	if s.identities == nil {
 		return ""
 	}
-	id, _ := s.identities.Current()
+	id, _ := s.own()
 	return id.Thing
+}
+
+// own is what the device connects with: see identity.Store.Current.
+func (s *System) own() (id Identity, trial bool) {
+	if s.cfg.Thing != "" {
+		return Identity{Thing: s.cfg.Thing}, false
+	}
+	return s.identities.Current()
 }
 
 // Connected reports whether the device is connected with its own identity.
