@@ -25,7 +25,7 @@ import (
 )
 
 // lampCloud starts a server with a thing, and writes the thing's files to a folder.
-func lampCloud(t *testing.T) (dir, endpoint string) {
+func lampCloud(t *testing.T) (dir, endpoint, https string) {
 	t.Helper()
 	dir = t.TempDir()
 	cfg := server.Defaults()
@@ -79,9 +79,11 @@ func lampCloud(t *testing.T) (dir, endpoint string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, dir, map[string]string{"ca.pem": string(ca), "lamp.cert.pem": made.CertificatePEM, "lamp.private.key": string(key), "wifi.txt": "correct horse\n",
+	write(t, dir, map[string]string{"ca.pem": string(ca), "lamp.cert.pem": made.CertificatePEM,
+		"key.json":         fmt.Sprintf(`{"accessKeyId":%q,"secretAccessKey":%q}`, cfg.AdminKeyID, cfg.AdminSecret),
+		"lamp.private.key": string(key), "wifi.txt": "correct horse\n",
 		"lamp.yaml": "thing: lamp\ncertificate: lamp.cert.pem\nkey: lamp.private.key\nca: ca.pem\nwifi: {ssid: home, password-file: wifi.txt}\napplication: {color: green}\n"})
-	return dir, fmt.Sprintf("localhost:%d", s.Ready.MQTTPort)
+	return dir, fmt.Sprintf("localhost:%d", s.Ready.MQTTPort), fmt.Sprintf("localhost:%d", s.Ready.HTTPSPort)
 }
 
 func write(t *testing.T, dir string, files map[string]string) {
@@ -162,7 +164,7 @@ func berth(t *testing.T, dir string, args ...string) (stdout, stderr string, cod
 // needs no radio, connects, and connects again after a restart.
 func TestDeviceConfigure(t *testing.T) {
 	t.Parallel()
-	dir, endpoint := lampCloud(t)
+	dir, endpoint, _ := lampCloud(t)
 	_, registration, _ := strings.Cut(func() string {
 		s, _, _ := berth(t, dir, "device", "code", "--code", "8642-9753", "--iterations", "1000")
 		return s
@@ -205,7 +207,7 @@ func TestDeviceConfigure(t *testing.T) {
 // TestDeviceConfigureSerial: the same over a terminal device of this machine.
 func TestDeviceConfigureSerial(t *testing.T) {
 	t.Parallel()
-	dir, endpoint := lampCloud(t)
+	dir, endpoint, _ := lampCloud(t)
 	far, err := virtualesp.OpenPty()
 	if err != nil {
 		t.Skip(err) // a machine without pseudo-terminals
@@ -235,5 +237,15 @@ func TestDeviceConfigureSerial(t *testing.T) {
 	_ = cmd.Wait()
 	if code != exitOK || out != "connected as lamp\n" {
 		t.Errorf("%d\n%s%s\n%s", code, out, stderr, log.String())
+	}
+}
+
+// TestDeviceRunWebSocket: a device with an access key instead of a certificate.
+func TestDeviceRunWebSocket(t *testing.T) {
+	t.Parallel()
+	dir, _, https := lampCloud(t)
+	e, stop := running(t, dir, "endpoint: "+https+"\nca: ca.pem\nthing: lamp\nwebsocket: {access-key-file: key.json}\n", "restored")
+	if log := stop(); strings.Contains(log, "Event:error") {
+		t.Errorf("%+v\n%s", e, log)
 	}
 }

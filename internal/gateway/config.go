@@ -20,25 +20,29 @@ import (
 // Config is the configuration file. Commands are lists of program and arguments; no shell is in
 // between. File names are relative to the configuration file's folder.
 type Config struct {
-	Endpoint    string            `yaml:"endpoint"`    // host:port; a configured one comes before it
-	ServerName  string            `yaml:"server-name"` // in the server's certificate; "" means the host
-	CA          string            `yaml:"ca"`          // PEM file; "" means the system's authorities
-	Thing       string            `yaml:"thing"`
-	Certificate string            `yaml:"certificate"` // PEM file
-	Key         string            `yaml:"key"`         // PEM file
-	Claim       Claim             `yaml:"claim"`
-	Data        string            `yaml:"data"`       // folder of the device's flash
-	Version     string            `yaml:"mqtt"`       // 5, 3.1.1 or auto
-	KeepAlive   time.Duration     `yaml:"keep-alive"` // 0 means 2 min
-	NTP         string            `yaml:"ntp"`        // host:port of a time server, asked when the clock is not set
-	WillTopic   string            `yaml:"will-topic"` // "" is the shadow's own, as berth takes it
-	Budget      Budget            `yaml:"budget"`
-	Queue       Queue             `yaml:"queue"`
-	Telemetry   []Telemetry       `yaml:"telemetry"`
-	Shadow      Shadow            `yaml:"shadow"`
-	Messages    []MessageCommand  `yaml:"messages"`
-	Jobs        []string          `yaml:"jobs"`        // command that gets the job document; exit code 0 is success
-	Environment map[string]string `yaml:"environment"` // of all commands, beside this program's own
+	Endpoint     string            `yaml:"endpoint"`    // host:port; a configured one comes before it
+	ServerName   string            `yaml:"server-name"` // in the server's certificate; "" means the host
+	CA           string            `yaml:"ca"`          // PEM file; "" means the system's authorities
+	Thing        string            `yaml:"thing"`
+	Certificate  string            `yaml:"certificate"` // PEM file
+	Key          string            `yaml:"key"`         // PEM file
+	UserName     string            `yaml:"user-name"`   // for a custom authorizer or another server, instead of a certificate
+	PasswordFile string            `yaml:"password-file"`
+	ALPN         string            `yaml:"alpn"`      // mqtt for a custom authorizer of AWS on port 443
+	WebSocket    WebSocket         `yaml:"websocket"` // instead of a certificate
+	Claim        Claim             `yaml:"claim"`
+	Data         string            `yaml:"data"`       // folder of the device's flash
+	Version      string            `yaml:"mqtt"`       // 5, 3.1.1 or auto
+	KeepAlive    time.Duration     `yaml:"keep-alive"` // 0 means 2 min
+	NTP          string            `yaml:"ntp"`        // host:port of a time server, asked when the clock is not set
+	WillTopic    string            `yaml:"will-topic"` // "" is the shadow's own, as berth takes it
+	Budget       Budget            `yaml:"budget"`
+	Queue        Queue             `yaml:"queue"`
+	Telemetry    []Telemetry       `yaml:"telemetry"`
+	Shadow       Shadow            `yaml:"shadow"`
+	Messages     []MessageCommand  `yaml:"messages"`
+	Jobs         []string          `yaml:"jobs"`        // command that gets the job document; exit code 0 is success
+	Environment  map[string]string `yaml:"environment"` // of all commands, beside this program's own
 	// Configuration is for a device that is told the rest by somebody nearby.
 	Configuration Configuration `yaml:"configuration"`
 }
@@ -108,7 +112,7 @@ func Load(path string) (*Config, error) {
 	if c.Data == "" {
 		c.Data = "device-data"
 	}
-	for _, name := range []*string{&c.CA, &c.Certificate, &c.Key, &c.Claim.Certificate, &c.Claim.Key, &c.Data, &c.Shadow.DesiredFile} {
+	for _, name := range []*string{&c.CA, &c.Certificate, &c.Key, &c.Claim.Certificate, &c.Claim.Key, &c.Data, &c.Shadow.DesiredFile, &c.PasswordFile, &c.WebSocket.AccessKeyFile} {
 		if *name != "" && !filepath.IsAbs(*name) {
 			*name = filepath.Join(dir, *name)
 		}
@@ -126,6 +130,9 @@ func (c *Config) check() error {
 		bad("endpoint: want host:port")
 	}
 	if err := c.Configuration.check(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.checkWithoutCertificate(); err != nil {
 		errs = append(errs, err)
 	}
 	own := c.Certificate != "" || c.Key != ""

@@ -144,7 +144,7 @@ func (d *dialer) current() *linux.Transport {
 		return d.transport
 	}
 	d.endpoint, d.ca = endpoint, string(set.CA)
-	t := &linux.Transport{Address: endpoint, Name: d.cfg.ServerName, Clock: d.clock, Roots: d.roots}
+	t := &linux.Transport{Address: endpoint, Name: d.cfg.ServerName, Clock: d.clock, Roots: d.roots, ALPN: d.cfg.ALPN}
 	if _, _, err := net.SplitHostPort(endpoint); err != nil {
 		t.Address = net.JoinHostPort(endpoint, "8883")
 	}

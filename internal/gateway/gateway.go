@@ -144,6 +144,23 @@ func (g *Gateway) config() (device.Config, error) {
 			Overflow:   map[string]link.Overflow{"newest": link.DropNewest}[c.Queue.Drop],
 			Durability: map[string]link.Durability{"always": link.DurableAlways, "never": link.DurableNever}[c.Queue.Durable]},
 	}
+	if c.UserName != "" {
+		conf.Link.UserName = c.UserName
+		if conf.Link.Password = bytes.TrimRight(read(c.PasswordFile), "\r\n"); len(conf.Link.Password) == 0 {
+			conf.Link.Password = nil
+		}
+		if err := errors.Join(errs...); err != nil {
+			return conf, err
+		}
+		if c.Certificate == "" {
+			conf.Thing = c.Thing
+		}
+	}
+	if c.WebSocket.enabled() {
+		if err := g.signed(&conf, tr.roots, clock); err != nil {
+			return conf, err
+		}
+	}
 	if c.Configuration.enabled() {
 		host, err := g.configurator()
 		if err != nil {
