@@ -31,11 +31,12 @@ type Config struct {
 	ALPN         string            `yaml:"alpn"`      // mqtt for a custom authorizer of AWS on port 443
 	WebSocket    WebSocket         `yaml:"websocket"` // instead of a certificate
 	Claim        Claim             `yaml:"claim"`
-	Data         string            `yaml:"data"`       // folder of the device's flash
-	Version      string            `yaml:"mqtt"`       // 5, 3.1.1 or auto
-	KeepAlive    time.Duration     `yaml:"keep-alive"` // 0 means 2 min
-	NTP          string            `yaml:"ntp"`        // host:port of a time server, asked when the clock is not set
-	WillTopic    string            `yaml:"will-topic"` // "" is the shadow's own, as berth takes it
+	FlashImage   string            `yaml:"flash-image"` // of an ESP32, with an identity from the factory instead of certificate and key
+	Data         string            `yaml:"data"`        // folder of the device's flash
+	Version      string            `yaml:"mqtt"`        // 5, 3.1.1 or auto
+	KeepAlive    time.Duration     `yaml:"keep-alive"`  // 0 means 2 min
+	NTP          string            `yaml:"ntp"`         // host:port of a time server, asked when the clock is not set
+	WillTopic    string            `yaml:"will-topic"`  // "" is the shadow's own, as berth takes it
 	Budget       Budget            `yaml:"budget"`
 	Queue        Queue             `yaml:"queue"`
 	Telemetry    []Telemetry       `yaml:"telemetry"`
@@ -53,6 +54,7 @@ type Claim struct {
 	Key         string            `yaml:"key"`
 	Template    string            `yaml:"template"`
 	Parameters  map[string]string `yaml:"parameters"`
+	Erase       bool              `yaml:"erase"` // from flash, when the device has connected with its own certificate
 }
 
 // Budget bounds messages; 0 means no limit.
@@ -112,7 +114,7 @@ func Load(path string) (*Config, error) {
 	if c.Data == "" {
 		c.Data = "device-data"
 	}
-	for _, name := range []*string{&c.CA, &c.Certificate, &c.Key, &c.Claim.Certificate, &c.Claim.Key, &c.Data, &c.Shadow.DesiredFile, &c.PasswordFile, &c.WebSocket.AccessKeyFile} {
+	for _, name := range []*string{&c.CA, &c.Certificate, &c.Key, &c.Claim.Certificate, &c.Claim.Key, &c.Data, &c.Shadow.DesiredFile, &c.PasswordFile, &c.FlashImage, &c.WebSocket.AccessKeyFile} {
 		if *name != "" && !filepath.IsAbs(*name) {
 			*name = filepath.Join(dir, *name)
 		}

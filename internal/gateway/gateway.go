@@ -16,6 +16,7 @@ import (
 	"github.com/berth-iot/berth/device"
 	"github.com/berth-iot/berth/device/awsiot"
 	"github.com/berth-iot/berth/device/configuration"
+	"github.com/berth-iot/berth/device/espidentity"
 	"github.com/berth-iot/berth/device/identity"
 	"github.com/berth-iot/berth/device/link"
 	"github.com/berth-iot/berth/device/linux"
@@ -127,9 +128,17 @@ func (g *Gateway) config() (device.Config, error) {
 	}
 	conf.Given = device.Identity{Certificate: read(c.Certificate), Key: read(c.Key), Thing: c.Thing}
 	conf.Claim = device.Identity{Certificate: read(c.Claim.Certificate), Key: read(c.Claim.Key), Claim: true}
+	conf.EraseClaim = c.Claim.Erase
 	conf.Template = identity.Template{Name: c.Claim.Template, Parameters: c.Claim.Parameters, CommonName: c.Thing}
 	if err := errors.Join(errs...); err != nil {
 		return conf, err
+	}
+	if image := read(c.FlashImage); image != nil {
+		found, err := espidentity.Find(image, c.Thing)
+		if err != nil {
+			return conf, fmt.Errorf("%s: %w", c.FlashImage, err)
+		}
+		conf.Given = found.Identity
 	}
 	files, err := linux.OpenFiles(c.Data)
 	if err != nil {
