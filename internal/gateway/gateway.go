@@ -133,7 +133,11 @@ func (g *Gateway) config() (device.Config, error) {
 	if err := errors.Join(errs...); err != nil {
 		return conf, err
 	}
-	if image := read(c.FlashImage); image != nil {
+	if c.FlashImage != "" {
+		image, err := os.ReadFile(c.FlashImage)
+		if err != nil {
+			return conf, err
+		}
 		found, err := espidentity.Find(image, c.Thing)
 		if err != nil {
 			return conf, fmt.Errorf("%s: %w", c.FlashImage, err)
