@@ -44,7 +44,7 @@ func (s *System) connect() {
 		return
 	}
 	shadow, err := awsiot.NewShadow(awsiot.ShadowConfig{Link: l, Loop: s.loop, Thing: id.Thing, Name: s.cfg.Shadow,
-		OnDelta: s.handlers.Delta, Reported: s.handlers.Reported, OnError: s.handlers.Error, Presence: s.cfg.Shadow == ""})
+		OnDelta: s.handlers.Delta, Reported: s.handlers.Reported, OnError: s.handlers.Error, Store: s.store, Presence: s.cfg.Shadow == ""})
 	if err == nil && (s.handlers.Job != nil || s.updater != nil) {
 		s.jobs, err = awsiot.NewJobs(awsiot.JobsConfig{Link: l, Thing: id.Thing, Handle: s.job, OnRestart: s.Restart,
 			OnError: s.fail, StepTimeout: s.cfg.StepTimeout})
