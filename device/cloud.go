@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/device/awsiot"
+	"github.com/berth-iot/berth/device/configuration"
 	"github.com/berth-iot/berth/device/identity"
 	"github.com/berth-iot/berth/device/link"
 	"github.com/berth-iot/berth/device/mode"
@@ -25,14 +26,14 @@ const earlyMessages = 32
 // connect makes the link of the device's own identity, with shadow and jobs. Nothing waits for the
 // network.
 func (s *System) connect() {
-	id, trial := s.identities.Current()
+	id, trial := s.own()
 	cfg := s.cfg.Link
 	cfg.ClientID, cfg.Store, cfg.Loop, cfg.Explain = id.Thing, s.store, s.loop, s.cfg.Explain
 	// What the connection was made with. Dial and the watcher run on the same goroutine.
 	var dialed Identity
 	cfg.Dial = func(ctx context.Context) (net.Conn, error) {
 		// Asked for at every attempt: it changes when a certificate is renewed.
-		dialed, _ = s.identities.Current()
+		dialed, _ = s.own()
 		return s.cfg.Dial(ctx, dialed)
 	}
 	cfg.Will = awsiot.Will(id.Thing, s.cfg.WillTopic)
@@ -43,7 +44,7 @@ func (s *System) connect() {
 		return
 	}
 	shadow, err := awsiot.NewShadow(awsiot.ShadowConfig{Link: l, Loop: s.loop, Thing: id.Thing, Name: s.cfg.Shadow,
-		OnDelta: s.handlers.Delta, Reported: s.handlers.Reported, OnError: s.handlers.Error, Presence: s.cfg.Shadow == ""})
+		OnDelta: s.handlers.Delta, Reported: s.handlers.Reported, OnError: s.handlers.Error, Store: s.store, Presence: s.cfg.Shadow == ""})
 	if err == nil && (s.handlers.Job != nil || s.updater != nil) {
 		s.jobs, err = awsiot.NewJobs(awsiot.JobsConfig{Link: l, Thing: id.Thing, Handle: s.job, OnRestart: s.Restart,
 			OnError: s.fail, StepTimeout: s.cfg.StepTimeout})
@@ -86,6 +87,7 @@ func (s *System) linkEvent(e link.Event) {
 	if s.handlers.Event != nil {
 		s.handlers.Event(e)
 	}
+	s.follow(e, configuration.ConnectingCloud, s.Thing())
 }
 
 func (s *System) disconnect() {
@@ -165,15 +167,6 @@ func (s *System) Report(patch []byte, done func(error)) error {
 	return shadow.Report(patch, done)
 }
 
-// startConfiguration waits for an identity: by claim if there is one, from a configurator if there
-// is one.
-func (s *System) startConfiguration() {
-	if s.cfg.Configurator != nil {
-		s.cfg.Configurator.Start(s.Give)
-	}
-	s.provision()
-}
-
 // claimPause is kept before provisioning is tried again after a refusal.
 const claimPause = time.Minute
 
@@ -183,7 +176,8 @@ func (s *System) provision() {
 	stopping, busy := s.stopping || s.mode != mode.Configuration, s.claimLink != nil
 	s.mu.Unlock()
 	claim := s.identities.Claim()
-	if stopping || busy || !claim.Exists() || s.cfg.Template.Name == "" {
+	template := s.template()
+	if stopping || busy || !claim.Exists() || template.Name == "" {
 		return
 	}
 	if id, trial := s.identities.Current(); trial && id.Exists() {
@@ -194,7 +188,7 @@ func (s *System) provision() {
 	cfg := s.cfg.Link
 	cfg.ClientID, cfg.Loop, cfg.Explain = s.cfg.ClaimID, s.loop, s.cfg.Explain
 	if cfg.ClientID == "" {
-		cfg.ClientID = s.cfg.Template.CommonName
+		cfg.ClientID = template.CommonName
 	}
 	if cfg.ClientID == "" {
 		cfg.ClientID = "claim"
@@ -206,6 +200,7 @@ func (s *System) provision() {
 		if s.handlers.Event != nil {
 			s.handlers.Event(e)
 		}
+		s.follow(e, configuration.Provisioning, "")
 	}
 	l, err := link.New(cfg)
 	if err != nil {
@@ -215,16 +210,17 @@ func (s *System) provision() {
 	s.mu.Lock()
 	s.claimLink = l
 	s.mu.Unlock()
-	s.claimExchange = identity.Begin(l, s.identities, s.cfg.Keys, s.cfg.Template, func(configuration []byte, err error) {
+	s.claimExchange = identity.Begin(l, s.identities, s.cfg.Keys, template, func(configured []byte, err error) {
 		s.control.Post("provisioned", func() {
 			s.stopClaim()
 			if err != nil {
 				s.fail(err)
+				s.report(configuration.Progress{State: configuration.Failed, Reason: err.Error()})
 				s.after(claimPause, "provision", s.provision)
 				return
 			}
 			if thing := s.Thing(); s.handlers.Provisioned != nil {
-				s.loop.Post("provisioned", func() { s.handlers.Provisioned(thing, configuration) })
+				s.loop.Post("provisioned", func() { s.handlers.Provisioned(thing, configured) })
 			}
 			s.happened(mode.Provisioned)
 		})
@@ -246,11 +242,4 @@ func (s *System) stopClaim() {
 	if err := l.Close(ctx); err != nil {
 		s.fail(err)
 	}
-}
-
-func (s *System) stopConfiguration() {
-	if s.cfg.Configurator != nil && s.isUp(mode.StageBLE) {
-		s.cfg.Configurator.Stop()
-	}
-	s.stopClaim()
 }

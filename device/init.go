@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/berth-iot/berth/device/configuration"
 	"github.com/berth-iot/berth/device/flash"
 	"github.com/berth-iot/berth/device/identity"
 	"github.com/berth-iot/berth/device/mode"
@@ -27,6 +28,7 @@ func (e *StageError) Unwrap() error { return e.Err }
 
 // bringUp runs the stages of Init that are not up yet.
 func (s *System) bringUp() {
+	var offline error
 	for stage := range mode.Stage(mode.Stages) {
 		if s.isUp(stage) {
 			continue
@@ -34,6 +36,11 @@ func (s *System) bringUp() {
 		ctx, cancel := context.WithTimeout(s.ctx, stageTimeout)
 		err := s.bring(ctx, stage)
 		cancel()
+		if err != nil && stage == mode.StageWiFi && s.configurable() {
+			// Somebody has to be able to tell the device about another network.
+			offline = &StageError{stage, err}
+			err = nil
+		}
 		if err != nil {
 			s.fail(&StageError{stage, err})
 			s.happened(mode.Failed)
@@ -41,11 +48,30 @@ func (s *System) bringUp() {
 		}
 		s.up = append(s.up, stage)
 	}
-	if id, _ := s.identities.Current(); id.Exists() && !id.Claim {
+	if offline != nil {
+		s.abandon(offline)
+	} else if d, ok := configuration.Staged(s.store); ok {
+		// The power went while a configuration was being settled.
+		if err := s.adopt(d, nil); err != nil {
+			s.fail(err)
+		}
+	}
+	if id, _ := s.identities.Current(); id.Exists() && !id.Claim || s.cfg.Thing != "" {
 		s.happened(mode.Ready)
 		return
 	}
 	s.happened(mode.Unprovisioned)
+}
+
+// configurable reports whether the device can do without its network for now: it has no identity to
+// connect with, or a configuration that is being tried.
+func (s *System) configurable() bool {
+	if s.cfg.Configurator == nil {
+		return false
+	}
+	_, trying := configuration.Staged(s.store)
+	id, _ := s.identities.Current()
+	return trying || !id.Exists() || id.Claim
 }
 
 func (s *System) isUp(stage mode.Stage) bool {
@@ -67,7 +93,7 @@ func (s *System) bring(ctx context.Context, stage mode.Stage) error {
 		}
 	case mode.StageBLE:
 		if s.cfg.Configurator != nil {
-			return s.cfg.Configurator.Up(ctx)
+			return s.cfg.Configurator.Up(ctx, s.store)
 		}
 	case mode.StageOTA:
 		return s.beginOTA()
@@ -160,6 +186,9 @@ func (s *System) shutDown(ctx context.Context, restart bool) {
 	ctx, cancel := context.WithTimeout(ctx, restartPatience)
 	defer cancel()
 	s.stopConfiguration()
+	if s.cfg.Configurator != nil && s.isUp(mode.StageBLE) {
+		s.cfg.Configurator.Down()
+	}
 	s.leave(ctx)
 	if s.cfg.WiFi != nil && s.isUp(mode.StageWiFi) {
 		s.cfg.WiFi.Down()

@@ -324,33 +324,3 @@ func (w *wifi) Up(context.Context, *flash.Store) error {
 }
 
 func (w *wifi) Down() { w.down = true }
-
-// TestConfigurator: an identity that comes from outside ends Configuration, and Configure begins it
-// again.
-func TestConfigurator(t *testing.T) {
-	t.Parallel()
-	c := startCloud(t)
-	one, _ := c.issue("one", "devices")
-	two, _ := c.issue("two", "devices")
-	give := make(chan func(device.Identity, func(error)) error, 2)
-	b := c.boot(flash.NewMemory(), func(cfg *device.Config, h *device.Handlers, b *board) { cfg.Configurator = configurator(give) })
-	for _, id := range []device.Identity{one, two} {
-		done := make(chan error, 1)
-		if err := (<-give)(id, func(err error) { done <- err }); err != nil {
-			t.Fatal(err)
-		}
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		b.eventually(id.Thing, func() bool { return b.Connected() && b.Thing() == id.Thing && b.Mode() == mode.Normal })
-		b.Configure()
-	}
-}
-
-type configurator chan func(device.Identity, func(error)) error
-
-func (configurator) Up(context.Context) error { return nil }
-func (c configurator) Start(give func(device.Identity, func(error)) error) {
-	c <- give
-}
-func (configurator) Stop() {}

@@ -34,7 +34,7 @@ func (s *System) Rotate(done func(error)) {
 		s.mu.Unlock()
 		var err error
 		switch {
-		case s.cfg.Template.Name == "":
+		case s.template().Name == "":
 			err = errors.New("renew certificate: there is no provisioning template")
 		case m != mode.Normal || l == nil:
 			err = fmt.Errorf("renew certificate: %w", ErrMode)
@@ -49,7 +49,7 @@ func (s *System) Rotate(done func(error)) {
 		s.mu.Lock()
 		s.rotation = r
 		s.mu.Unlock()
-		r.exchange = identity.Begin(l, s.identities, s.cfg.Keys, s.cfg.Template, func(_ []byte, err error) {
+		r.exchange = identity.Begin(l, s.identities, s.cfg.Keys, s.template(), func(_ []byte, err error) {
 			s.control.Post("rotate", func() { s.exchanged(err) })
 		})
 	})

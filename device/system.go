@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/device/awsiot"
+	"github.com/berth-iot/berth/device/configuration"
 	"github.com/berth-iot/berth/device/event"
 	"github.com/berth-iot/berth/device/flash"
 	"github.com/berth-iot/berth/device/identity"
@@ -40,19 +41,10 @@ type (
 
 // WiFi brings the network up. On a machine that has its network anyway there is none.
 type WiFi interface {
-	// Up returns when there is a network, or why there is none. It may ask flash for what it needs.
+	// Up returns when there is a network, or why there is none. configuration.Load has the name and the
+	// password of the network; a device without gets no network and no error.
 	Up(ctx context.Context, store *flash.Store) error
 	Down()
-}
-
-// Configurator takes an identity from outside while the device waits for one: over BLE, a serial
-// console, a page.
-type Configurator interface {
-	// Up prepares the hardware.
-	Up(ctx context.Context) error
-	// Start begins to listen and returns. give stores what came; the device goes on with it.
-	Start(give func(id Identity, done func(error)) error)
-	Stop()
 }
 
 // Config is what a System is made from.
@@ -64,6 +56,9 @@ type Config struct {
 
 	Claim Identity // stored at the first start; may be empty
 	Given Identity // an identity from the factory or the operator, stored if there is none
+	// Thing makes the device one without a certificate: it has this name and proves itself otherwise, by
+	// a signed WebSocket or a password. There is no Configuration then.
+	Thing string
 	// Template is for provisioning by claim and for Rotate; without a name there is neither.
 	Template identity.Template
 	Keys     identity.Keys
@@ -73,9 +68,12 @@ type Config struct {
 
 	WiFi         WiFi
 	Configurator Configurator
-	Shadow       string // name of a named shadow to follow; "" is the classic one
-	WillTopic    string // see awsiot.Will
-	StepTimeout  time.Duration
+	// CheckConfiguration says what is wrong with a configuration, such as a key that does not fit its
+	// certificate, before it is taken. It runs on the configurator's goroutine and may be nil.
+	CheckConfiguration func(configuration.Document) error
+	Shadow             string // name of a named shadow to follow; "" is the classic one
+	WillTopic          string // see awsiot.Will
+	StepTimeout        time.Duration
 
 	// OTA makes the device take OTA jobs. Its Stream defaults to MQTT, its Restart to the System's.
 	// What else the application's handler for jobs gets are all other jobs. May be nil.
@@ -87,6 +85,9 @@ type Config struct {
 
 	InitRetry    time.Duration // from Idle back to Init; 0 means 30 s
 	TrialTimeout time.Duration // of a new certificate that does not connect; 0 means 10 min
+	// ConfigurationTimeout is how long a device that has an identity stays in Configuration; 0 means
+	// 10 min.
+	ConfigurationTimeout time.Duration
 }
 
 // Handlers are the application's. Each may be nil. All but Job run one after another on the event
@@ -127,6 +128,10 @@ type System struct {
 	cancel   context.CancelFunc
 	stopped  chan struct{}
 
+	// The control loop's.
+	configurations int // how often Configuration was begun or ended
+	proofs         int // refusals that an identity which was just configured has left
+
 	mu            sync.Mutex
 	mode          mode.Mode
 	started       bool
@@ -165,6 +170,9 @@ func New(cfg Config, handlers Handlers) (*System, error) {
 	if cfg.TrialTimeout <= 0 {
 		cfg.TrialTimeout = 10 * time.Minute
 	}
+	if cfg.ConfigurationTimeout <= 0 {
+		cfg.ConfigurationTimeout = 10 * time.Minute
+	}
 	if cfg.Restart == nil {
 		cfg.Restart = func() {}
 	}
@@ -202,8 +210,16 @@ func (s *System) Thing() string {
 	if s.identities == nil {
 		return ""
 	}
-	id, _ := s.identities.Current()
+	id, _ := s.own()
 	return id.Thing
+}
+
+// own is what the device connects with: see identity.Store.Current.
+func (s *System) own() (id Identity, trial bool) {
+	if s.cfg.Thing != "" {
+		return Identity{Thing: s.cfg.Thing}, false
+	}
+	return s.identities.Current()
 }
 
 // Connected reports whether the device is connected with its own identity.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/device/event"
+	"github.com/berth-iot/berth/device/flash"
 	"github.com/berth-iot/berth/device/internal/jsondoc"
 	"github.com/berth-iot/berth/device/link"
 	"github.com/berth-iot/berth/mqtt"
@@ -31,6 +32,7 @@ type ShadowConfig struct {
 	Batch    time.Duration // reports wait so long for others; 0 means 200 ms
 	Interval time.Duration // between two updates; 0 means 1 s
 	Timeout  time.Duration // of a request; 0 means 10 s
+	Store    *flash.Store  // keeps reports that wait over a restart; nil: memory only
 	Presence bool          // report "connected": true after every connect; see Will
 }
 
@@ -48,7 +50,8 @@ var ErrReport = errors.New("a report must be a JSON object of at most 8 KiB")
 
 // Shadow keeps a thing's shadow and the device in step. After every connect it gets the shadow, has
 // the delta applied and reports, in this order; then deltas are applied as they come. Reports are
-// gathered, merged and sent at a limited rate; while there is no connection they are kept in memory.
+// gathered, merged and sent at a limited rate; while there is no connection they wait, in flash too if
+// there is a store. A loss of power may forget what was reported in the last ten seconds.
 type Shadow struct {
 	cfg    ShadowConfig
 	caller *caller
@@ -66,6 +69,9 @@ type Shadow struct {
 	failures int
 	timer    *time.Timer
 	closed   bool
+	kept     bool        // reports are in flash
+	keptAt   time.Time   // when they were written
+	keeper   *time.Timer // writes them
 }
 
 type shadowPhase uint8
@@ -108,6 +114,7 @@ func NewShadow(cfg ShadowConfig) (*Shadow, error) {
 	if len(s.caller.prefix) > 50 {
 		s.caller.prefix = s.caller.prefix[:50]
 	}
+	s.restore()
 	for _, topic := range []string{"get/+", "update/accepted", "update/rejected", "update/delta"} {
 		if err := cfg.Link.Subscribe(s.prefix+topic, 1, nil); err != nil {
 			return nil, fmt.Errorf("follow shadow of %q: %w", cfg.Thing, err)
@@ -128,6 +135,7 @@ func (s *Shadow) Close() {
 	s.caller.cancel(link.ErrClosed)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.keep()
 	s.finish(s.done, link.ErrClosed)
 	s.done, s.pending = nil, jsondoc.Value{}
 }
@@ -155,6 +163,7 @@ func (s *Shadow) Report(patch []byte, done func(error)) error {
 	if done != nil {
 		s.done = append(s.done, done)
 	}
+	s.keepSoon()
 	s.schedule(s.cfg.Batch)
 	return nil
 }
@@ -177,6 +186,11 @@ func (s *Shadow) lost(error) {
 	s.stop()
 	s.mu.Unlock()
 	s.caller.cancel(link.ErrOffline)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending.Exists() && !s.closed {
+		s.keepSoon()
+	}
 }
 
 func (s *Shadow) stop() {
@@ -338,19 +352,18 @@ func (s *Shadow) send() {
 			s.failures = 0
 			s.finish(done, nil)
 		case s.closed:
-			s.finish(done, link.ErrClosed)
+			s.unsent(patch, done)
 			return
 		case final:
 			s.finish(done, fmt.Errorf("report to shadow of %q: %w", s.cfg.Thing, err))
 		default:
-			// What came meanwhile is newer.
-			if s.pending.Exists() {
-				patch = jsondoc.Merge(patch, s.pending)
-			}
-			s.pending, s.done = patch, append(done, s.done...)
+			s.unsent(patch, done)
 			s.failures++
 			s.schedule(s.retry())
 			return
+		}
+		if s.kept {
+			s.keep() // without what was taken, so that it does not come again after a restart
 		}
 		s.schedule(0)
 	})

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -490,6 +491,7 @@ func (l *Link) message(c *connection, h mqtt.Header, body []byte) error {
 		return &mqtt.Error{Code: mqtt.ProtocolError, What: "protocol error: a message that was not asked for like this"}
 	}
 	m := Message{Topic: string(p.Topic), Payload: append([]byte{}, p.Payload...), QoS: p.QoS, Retain: p.Retain, Dup: p.Dup, Properties: p.Properties}
+	m.Properties.CorrelationData = bytes.Clone(p.Properties.CorrelationData)
 	r := received{Message: m, packetID: p.PacketID, connection: c.id}
 	l.mu.Lock()
 	c.received()

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,8 +15,31 @@ type Publication struct {
 	Payload []byte // the link keeps it until it is done
 	QoS     byte   // 0 or 1
 	Retain  bool
+	// Properties of MQTT 5: expiry, content type, response topic, correlation data, user properties.
+	// With 3.1.1 they are left out. The expiry counts while the message waits, too: one that is over
+	// is not sent (ErrExpired). The link keeps them until the message is done.
+	Properties mqtt.Properties
 	// Urgent messages do not wait for the budget, but count: answers that somebody waits for.
 	Urgent bool
+}
+
+// checkProperties refuses what a client may not put on a message.
+func checkProperties(p *mqtt.Properties) error {
+	if p.Empty() {
+		return nil
+	}
+	// What is left without the ones below must be nothing.
+	rest := *p
+	for _, id := range []mqtt.PropertyID{mqtt.PropPayloadFormat, mqtt.PropMessageExpiry, mqtt.PropContentType, mqtt.PropResponseTopic, mqtt.PropCorrelationData, mqtt.PropUserProperty} {
+		rest.Clear(id)
+	}
+	if !rest.Empty() {
+		return errors.New("a property that a message does not have")
+	}
+	if p.Has(mqtt.PropResponseTopic) {
+		return topic.Standard.CheckName(p.ResponseTopic)
+	}
+	return nil
 }
 
 // outboxBytes bounds what waits to be written at QoS 0.
@@ -26,8 +50,8 @@ const outboxBytes = 256 << 10
 // stays queued until the server has acknowledged it.
 //
 // done, if not nil, gets the result once, on the loop: nil when the message is written (QoS 0) or
-// acknowledged (QoS 1), otherwise ErrOffline, ErrDropped, ErrBudget, ErrTooLarge, ErrClosed or a
-// *Failure with the server's reason code. A message that is in flash when the device restarts has
+// acknowledged (QoS 1), otherwise ErrOffline, ErrDropped, ErrBudget, ErrTooLarge, ErrExpired, ErrClosed or
+// a *Failure with the server's reason code. A message that is in flash when the device restarts has
 // no done any more. The error of Publish is of a message that can never be sent.
 func (l *Link) Publish(p Publication, done func(error)) error {
 	if err := topic.Standard.CheckName(p.Topic); err != nil {
@@ -36,7 +60,13 @@ func (l *Link) Publish(p Publication, done func(error)) error {
 	if p.QoS > 1 {
 		return fmt.Errorf("publish to %q: QoS %d is not supported", p.Topic, p.QoS)
 	}
-	e := &entry{topic: p.Topic, payload: p.Payload, retain: p.Retain, urgent: p.Urgent}
+	if err := checkProperties(&p.Properties); err != nil {
+		return fmt.Errorf("publish to %q: %w", p.Topic, err)
+	}
+	e := &entry{topic: p.Topic, payload: p.Payload, retain: p.Retain, urgent: p.Urgent, properties: p.Properties}
+	if now := l.cfg.Clock.Now(); p.Properties.Has(mqtt.PropMessageExpiry) && l.cfg.Clock.Set() {
+		e.deadline = now.Add(time.Duration(p.Properties.MessageExpiry) * time.Second).Unix()
+	}
 	if done != nil {
 		e.done = append(e.done, done)
 	}
@@ -70,7 +100,7 @@ func (l *Link) publishNow(e *entry) {
 		l.finish(e, ErrBudget)
 		return
 	}
-	p := mqtt.Publish{Topic: []byte(e.topic), Payload: e.payload, Retain: e.retain && c.retain}
+	p := mqtt.Publish{Topic: []byte(e.topic), Payload: e.payload, Retain: e.retain && c.retain, Properties: e.properties}
 	c.outbox = p.Append(c.outbox, c.version)
 	c.written = append(c.written, e)
 	c.signal()
@@ -198,6 +228,14 @@ func (l *Link) fill(dst []byte, c *connection) (out []byte, wait time.Duration) 
 			l.finish(e, ErrTooLarge)
 			continue
 		}
+		if now := l.cfg.Clock.Now(); e.deadline > 0 && now.Unix() >= e.deadline && !e.dup {
+			l.queue.remove(e)
+			delete(l.inflight, e.packetID)
+			i--
+			l.tell(Event{Kind: MessageDropped, Topic: e.topic, Err: ErrExpired})
+			l.finish(e, ErrExpired)
+			continue
+		}
 		if l.cfg.Queue.Durability == DurableAlways && l.queue.store != nil && !e.safe {
 			return dst, 0 // woken when it is in flash
 		}
@@ -213,7 +251,10 @@ func (l *Link) fill(dst []byte, c *connection) (out []byte, wait time.Duration) 
 			}
 			l.inflight[e.packetID] = e
 		}
-		p := mqtt.Publish{QoS: 1, Dup: e.dup, Topic: []byte(e.topic), Payload: e.payload, Retain: e.retain && c.retain, PacketID: e.packetID}
+		p := mqtt.Publish{QoS: 1, Dup: e.dup, Topic: []byte(e.topic), Payload: e.payload, Retain: e.retain && c.retain, PacketID: e.packetID, Properties: e.properties}
+		if e.deadline > 0 {
+			p.Properties.MessageExpiry = uint32(max(1, e.deadline-l.cfg.Clock.Now().Unix()))
+		}
 		dst = p.Append(dst, c.version)
 		e.sent, e.dup = true, true
 		c.unacked++

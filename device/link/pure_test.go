@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/device/flash"
+	"github.com/berth-iot/berth/mqtt"
 )
 
 func TestBackoff(t *testing.T) {
@@ -162,6 +163,11 @@ func TestClock(t *testing.T) {
 
 func FuzzEntry(f *testing.F) {
 	f.Add(appendEntry(nil, &entry{topic: "a/b", payload: []byte("x"), retain: true}))
+	e := &entry{topic: "a", payload: []byte("x"), urgent: true, deadline: 1 << 31}
+	e.properties.MessageExpiry, e.properties.ContentType = 60, "text/plain"
+	e.properties.Mark(mqtt.PropMessageExpiry, mqtt.PropContentType)
+	f.Add(appendEntry(nil, e))
+	f.Add([]byte{2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x30, 5, 0, 1, 'a', 0, 'x'})
 	f.Add([]byte{1, 0, 0, 0})
 	f.Add([]byte{1, 0, 255, 255, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {

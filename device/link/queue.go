@@ -1,12 +1,14 @@
 package link
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
 
 	"github.com/berth-iot/berth/device/flash"
+	"github.com/berth-iot/berth/mqtt"
 )
 
 // Overflow says which message goes when the queue is full.
@@ -47,6 +49,8 @@ var (
 	ErrClosed = errors.New("the link is closed")
 	// ErrTooLarge is the result of a message beyond what the server takes.
 	ErrTooLarge = errors.New("message is larger than the server takes")
+	// ErrExpired is the result of a message whose expiry has come before it could be sent.
+	ErrExpired = errors.New("message expired before it could be sent")
 	// ErrBudget is the result of a message of QoS 0 that the message budget does not allow.
 	ErrBudget = errors.New("message budget used up")
 )
@@ -55,22 +59,33 @@ const queuePrefix = "q."
 
 // entry is a message on its way to the server.
 type entry struct {
-	number   uint64
-	topic    string
-	payload  []byte
-	retain   bool
-	urgent   bool
-	stored   bool // queued to flash, or there
-	safe     bool // in flash
-	paid     bool // counted in the budget
-	packetID uint16
-	sent     bool // on this connection
-	dup      bool // was sent before
-	suspect  int  // connections in a row that the server ended while this was the first unacknowledged
-	done     []func(error)
+	number     uint64
+	topic      string
+	payload    []byte
+	retain     bool
+	urgent     bool
+	properties mqtt.Properties
+	deadline   int64 // seconds of Unix time at which the message expires; 0 is never
+	stored     bool  // queued to flash, or there
+	safe       bool  // in flash
+	paid       bool  // counted in the budget
+	packetID   uint16
+	sent       bool // on this connection
+	dup        bool // was sent before
+	suspect    int  // connections in a row that the server ended while this was the first unacknowledged
+	done       []func(error)
 }
 
-func (e *entry) size() int { return len(e.topic) + len(e.payload) }
+func (e *entry) size() int {
+	n := len(e.topic) + len(e.payload)
+	if p := &e.properties; !p.Empty() {
+		n += len(p.ContentType) + len(p.ResponseTopic) + len(p.CorrelationData) + 16
+		for _, u := range p.User {
+			n += len(u.Key) + len(u.Value) + 5
+		}
+	}
+	return n
+}
 
 // queue keeps entries in the order of their numbers. The link's lock guards it.
 type queue struct {
@@ -153,7 +168,8 @@ func (q *queue) remove(e *entry) {
 }
 
 // A stored message: version 1, flags (1 retain, 2 urgent), length of the topic in two bytes, topic,
-// payload.
+// payload. With properties: version 2, flags, expiry in eight bytes of Unix time, a PUBLISH packet of
+// MQTT 5.
 func appendEntry(dst []byte, e *entry) []byte {
 	var flags byte
 	if e.retain {
@@ -162,6 +178,12 @@ func appendEntry(dst []byte, e *entry) []byte {
 	if e.urgent {
 		flags |= 2
 	}
+	if !e.properties.Empty() {
+		dst = append(dst, 2, flags)
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(e.deadline))
+		p := mqtt.Publish{Topic: []byte(e.topic), Payload: e.payload, Properties: e.properties}
+		return p.Append(dst, mqtt.V5)
+	}
 	dst = append(dst, 1, flags)
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(e.topic)))
 	dst = append(dst, e.topic...)
@@ -169,6 +191,9 @@ func appendEntry(dst []byte, e *entry) []byte {
 }
 
 func decodeEntry(b []byte) (*entry, bool) {
+	if len(b) > 10 && b[0] == 2 && b[1] <= 3 {
+		return decodePacket(b)
+	}
 	if len(b) < 4 || b[0] != 1 || b[1] > 3 {
 		return nil, false
 	}
@@ -177,4 +202,16 @@ func decodeEntry(b []byte) (*entry, bool) {
 		return nil, false
 	}
 	return &entry{topic: string(b[4:n]), payload: b[n:], retain: b[1]&1 != 0, urgent: b[1]&2 != 0}, true
+}
+
+func decodePacket(b []byte) (*entry, bool) {
+	h, body, size, err := mqtt.Frame(b[10:], len(b))
+	var p mqtt.Publish
+	if err != nil || body == nil || size != len(b)-10 || h.Type() != mqtt.PUBLISH || p.Decode(h, body, mqtt.V5) != nil {
+		return nil, false
+	}
+	e := &entry{topic: string(p.Topic), payload: p.Payload, retain: b[1]&1 != 0, urgent: b[1]&2 != 0, properties: p.Properties,
+		deadline: int64(binary.LittleEndian.Uint64(b[2:]))}
+	// What appendEntry would not have written is damaged.
+	return e, e.topic != "" && e.deadline >= 0 && !p.Properties.Empty() && bytes.Equal(appendEntry(nil, e), b)
 }

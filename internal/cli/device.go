@@ -13,8 +13,9 @@ import (
 )
 
 func deviceCommand() *cobra.Command {
-	return group(&cobra.Command{Use: "device", Short: "Be a device",
-		Example: "  berth device run --config device.yaml"}, deviceRunCommand())
+	return group(&cobra.Command{Use: "device", Short: "Be a device, or configure one",
+		Example: `  berth device run --config device.yaml
+  berth device configure --ble --code 1234-5678 --config lamp.yaml`}, deviceRunCommand(), deviceConfigureCommand(), deviceCodeCommand())
 }
 
 func deviceRunCommand() *cobra.Command {
@@ -44,7 +45,9 @@ code 1 when a job wants a restart.`,
       command: [cat, /proc/loadavg]
       every: 30s
   shadow:
-    desired-command: [./apply-settings]`,
+    desired-command: [./apply-settings]
+  # or, to be told the rest by berth device configure:
+  configuration: {code: 1234-5678, ble: true}`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" {
@@ -68,7 +71,7 @@ code 1 when a job wants a restart.`,
 					return
 				}
 				line := e.Event
-				for _, part := range []string{e.Thing, e.Error} {
+				for _, part := range []string{e.Thing, e.Address, e.Error} {
 					if part != "" {
 						line += ": " + part
 					}

@@ -20,25 +20,32 @@ import (
 // Config is the configuration file. Commands are lists of program and arguments; no shell is in
 // between. File names are relative to the configuration file's folder.
 type Config struct {
-	Endpoint    string            `yaml:"endpoint"`    // host:port
-	ServerName  string            `yaml:"server-name"` // in the server's certificate; "" means the host
-	CA          string            `yaml:"ca"`          // PEM file; "" means the system's authorities
-	Thing       string            `yaml:"thing"`
-	Certificate string            `yaml:"certificate"` // PEM file
-	Key         string            `yaml:"key"`         // PEM file
-	Claim       Claim             `yaml:"claim"`
-	Data        string            `yaml:"data"`       // folder of the device's flash
-	Version     string            `yaml:"mqtt"`       // 5, 3.1.1 or auto
-	KeepAlive   time.Duration     `yaml:"keep-alive"` // 0 means 2 min
-	NTP         string            `yaml:"ntp"`        // host:port of a time server, asked when the clock is not set
-	WillTopic   string            `yaml:"will-topic"` // "" is the shadow's own, as berth takes it
-	Budget      Budget            `yaml:"budget"`
-	Queue       Queue             `yaml:"queue"`
-	Telemetry   []Telemetry       `yaml:"telemetry"`
-	Shadow      Shadow            `yaml:"shadow"`
-	Messages    []MessageCommand  `yaml:"messages"`
-	Jobs        []string          `yaml:"jobs"`        // command that gets the job document; exit code 0 is success
-	Environment map[string]string `yaml:"environment"` // of all commands, beside this program's own
+	Endpoint     string            `yaml:"endpoint"`    // host:port; a configured one comes before it
+	ServerName   string            `yaml:"server-name"` // in the server's certificate; "" means the host
+	CA           string            `yaml:"ca"`          // PEM file; "" means the system's authorities
+	Thing        string            `yaml:"thing"`
+	Certificate  string            `yaml:"certificate"` // PEM file
+	Key          string            `yaml:"key"`         // PEM file
+	UserName     string            `yaml:"user-name"`   // for a custom authorizer or another server, instead of a certificate
+	PasswordFile string            `yaml:"password-file"`
+	ALPN         string            `yaml:"alpn"`      // mqtt for a custom authorizer of AWS on port 443
+	WebSocket    WebSocket         `yaml:"websocket"` // instead of a certificate
+	Claim        Claim             `yaml:"claim"`
+	FlashImage   string            `yaml:"flash-image"` // of an ESP32, with an identity from the factory instead of certificate and key
+	Data         string            `yaml:"data"`        // folder of the device's flash
+	Version      string            `yaml:"mqtt"`        // 5, 3.1.1 or auto
+	KeepAlive    time.Duration     `yaml:"keep-alive"`  // 0 means 2 min
+	NTP          string            `yaml:"ntp"`         // host:port of a time server, asked when the clock is not set
+	WillTopic    string            `yaml:"will-topic"`  // "" is the shadow's own, as berth takes it
+	Budget       Budget            `yaml:"budget"`
+	Queue        Queue             `yaml:"queue"`
+	Telemetry    []Telemetry       `yaml:"telemetry"`
+	Shadow       Shadow            `yaml:"shadow"`
+	Messages     []MessageCommand  `yaml:"messages"`
+	Jobs         []string          `yaml:"jobs"`        // command that gets the job document; exit code 0 is success
+	Environment  map[string]string `yaml:"environment"` // of all commands, beside this program's own
+	// Configuration is for a device that is told the rest by somebody nearby.
+	Configuration Configuration `yaml:"configuration"`
 }
 
 // Claim is how a device without certificate gets one.
@@ -47,6 +54,7 @@ type Claim struct {
 	Key         string            `yaml:"key"`
 	Template    string            `yaml:"template"`
 	Parameters  map[string]string `yaml:"parameters"`
+	Erase       bool              `yaml:"erase"` // from flash, when the device has connected with its own certificate
 }
 
 // Budget bounds messages; 0 means no limit.
@@ -106,7 +114,7 @@ func Load(path string) (*Config, error) {
 	if c.Data == "" {
 		c.Data = "device-data"
 	}
-	for _, name := range []*string{&c.CA, &c.Certificate, &c.Key, &c.Claim.Certificate, &c.Claim.Key, &c.Data, &c.Shadow.DesiredFile} {
+	for _, name := range []*string{&c.CA, &c.Certificate, &c.Key, &c.Claim.Certificate, &c.Claim.Key, &c.Data, &c.Shadow.DesiredFile, &c.PasswordFile, &c.FlashImage, &c.WebSocket.AccessKeyFile} {
 		if *name != "" && !filepath.IsAbs(*name) {
 			*name = filepath.Join(dir, *name)
 		}
@@ -120,8 +128,14 @@ func Load(path string) (*Config, error) {
 func (c *Config) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if c.Endpoint == "" {
+	if c.Endpoint == "" && !c.Configuration.enabled() {
 		bad("endpoint: want host:port")
+	}
+	if err := c.Configuration.check(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.checkWithoutCertificate(); err != nil {
+		errs = append(errs, err)
 	}
 	own := c.Certificate != "" || c.Key != ""
 	if own && (c.Certificate == "" || c.Key == "" || c.Thing == "") {

@@ -34,10 +34,18 @@ func TestLoad(t *testing.T) {
 		"endpoint: x\nmqtt: 4":                 `mqtt "4"`,
 		"endpoint: x\nqueue: {drop: some}":     `drop "some"`,
 		"endpoint: x\ntelemetry: [{topic: a}]": "either command or stdin",
-		"endpoint: x\ntelemetry: [{topic: a/+, stdin: true}]":       "wildcard",
-		"endpoint: x\nmessages: [{filter: a}]":                      "no command",
-		"endpoint: x\nendpiont: y":                                  "endpiont",
-		"endpoint: x\ntelemetry: [{topic: a, stdin: true, qos: 2}]": "qos 2",
+		"endpoint: x\ntelemetry: [{topic: a/+, stdin: true}]":                   "wildcard",
+		"endpoint: x\nmessages: [{filter: a}]":                                  "no command",
+		"endpoint: x\nwebsocket: {access-key-file: k}":                          "thing is missing",
+		"endpoint: x\nthing: t\nwebsocket: {access-key-file: k, role-alias: a}": "either access-key-file or role-alias",
+		"endpoint: x\nthing: t\nwebsocket: {role-alias: a}":                     "needs certificate",
+		"endpoint: x\npassword-file: p":                                         "user-name is missing",
+		"configuration: {code: 12345678}":                                       "want one of ble, serial, http and tcp",
+		"configuration: {ble: true}":                                            "either code or registration",
+		"configuration: {ble: true, code: 123-4567}":                            "7 characters",
+		"configuration: {ble: true, registration: abc}":                         "not a registration",
+		"endpoint: x\nendpiont: y":                                              "endpiont",
+		"endpoint: x\ntelemetry: [{topic: a, stdin: true, qos: 2}]":             "qos 2",
 	} {
 		if _, err := load(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)

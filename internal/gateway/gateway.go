@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -16,6 +15,8 @@ import (
 
 	"github.com/berth-iot/berth/device"
 	"github.com/berth-iot/berth/device/awsiot"
+	"github.com/berth-iot/berth/device/configuration"
+	"github.com/berth-iot/berth/device/espidentity"
 	"github.com/berth-iot/berth/device/identity"
 	"github.com/berth-iot/berth/device/link"
 	"github.com/berth-iot/berth/device/linux"
@@ -43,6 +44,8 @@ type Event struct {
 	Thing string    `json:"thing,omitempty"`
 	Error string    `json:"error,omitempty"`
 	Wait  string    `json:"wait,omitempty"`
+	// Address is where the device takes its configuration, such as tcp://127.0.0.1:7000.
+	Address string `json:"address,omitempty"`
 }
 
 // Gateway is a device that commands make up.
@@ -65,6 +68,9 @@ func Run(ctx context.Context, cfg *Config, stdin io.Reader, tell func(Event)) er
 		e.Time = time.Now().UTC()
 		tell(e)
 	}}
+	var cancel context.CancelFunc
+	g.ctx, cancel = context.WithCancel(ctx)
+	defer cancel()
 	restart := make(chan struct{})
 	conf, err := g.config()
 	if err != nil {
@@ -74,9 +80,6 @@ func Run(ctx context.Context, cfg *Config, stdin io.Reader, tell func(Event)) er
 	if g.system, err = device.New(conf, g.handlers()); err != nil {
 		return err
 	}
-	var cancel context.CancelFunc
-	g.ctx, cancel = context.WithCancel(ctx)
-	defer cancel()
 	for _, m := range cfg.Messages {
 		if err := g.system.Subscribe(m.Filter, 1); err != nil {
 			return err
@@ -106,10 +109,7 @@ func Run(ctx context.Context, cfg *Config, stdin io.Reader, tell func(Event)) er
 func (g *Gateway) config() (device.Config, error) {
 	c := g.cfg
 	clock := link.NewClock(nil, time.Time{})
-	tr := &linux.Transport{Address: c.Endpoint, Name: c.ServerName, Clock: clock}
-	if _, _, err := net.SplitHostPort(c.Endpoint); err != nil {
-		tr.Address = net.JoinHostPort(c.Endpoint, "8883")
-	}
+	tr := &dialer{cfg: c, clock: clock, settings: func() configuration.Document { return g.system.Settings() }}
 	var conf device.Config
 	var errs []error
 	read := func(name string) []byte {
@@ -121,22 +121,34 @@ func (g *Gateway) config() (device.Config, error) {
 		return b
 	}
 	if pem := read(c.CA); pem != nil {
-		tr.Roots = x509.NewCertPool()
-		if !tr.Roots.AppendCertsFromPEM(pem) {
+		tr.roots = x509.NewCertPool()
+		if !tr.roots.AppendCertsFromPEM(pem) {
 			errs = append(errs, fmt.Errorf("%s: no certificate", c.CA))
 		}
 	}
 	conf.Given = device.Identity{Certificate: read(c.Certificate), Key: read(c.Key), Thing: c.Thing}
 	conf.Claim = device.Identity{Certificate: read(c.Claim.Certificate), Key: read(c.Claim.Key), Claim: true}
+	conf.EraseClaim = c.Claim.Erase
 	conf.Template = identity.Template{Name: c.Claim.Template, Parameters: c.Claim.Parameters, CommonName: c.Thing}
 	if err := errors.Join(errs...); err != nil {
 		return conf, err
+	}
+	if c.FlashImage != "" {
+		image, err := os.ReadFile(c.FlashImage)
+		if err != nil {
+			return conf, err
+		}
+		found, err := espidentity.Find(image, c.Thing)
+		if err != nil {
+			return conf, fmt.Errorf("%s: %w", c.FlashImage, err)
+		}
+		conf.Given = found.Identity
 	}
 	files, err := linux.OpenFiles(c.Data)
 	if err != nil {
 		return conf, err
 	}
-	conf.Storage, conf.Dial, conf.Explain, conf.Keys, conf.WillTopic = files, tr.Dial, tr.Explain, linux.Keys{}, c.WillTopic
+	conf.Storage, conf.Dial, conf.Explain, conf.Keys, conf.WillTopic = files, tr.dial, tr.explain, linux.Keys{}, c.WillTopic
 	conf.Link = link.Config{
 		Version:   map[string]mqtt.Version{"5": mqtt.V5, "3.1.1": mqtt.V311}[c.Version],
 		KeepAlive: c.KeepAlive, Clock: clock,
@@ -144,6 +156,33 @@ func (g *Gateway) config() (device.Config, error) {
 		Queue: link.QueueOptions{Messages: c.Queue.Messages, Bytes: c.Queue.Bytes,
 			Overflow:   map[string]link.Overflow{"newest": link.DropNewest}[c.Queue.Drop],
 			Durability: map[string]link.Durability{"always": link.DurableAlways, "never": link.DurableNever}[c.Queue.Durable]},
+	}
+	if c.UserName != "" {
+		conf.Link.UserName = c.UserName
+		if conf.Link.Password = bytes.TrimRight(read(c.PasswordFile), "\r\n"); len(conf.Link.Password) == 0 {
+			conf.Link.Password = nil
+		}
+		if err := errors.Join(errs...); err != nil {
+			return conf, err
+		}
+		if c.Certificate == "" {
+			conf.Thing = c.Thing
+		}
+	}
+	if c.WebSocket.enabled() {
+		if err := g.signed(&conf, tr.roots, clock); err != nil {
+			return conf, err
+		}
+	}
+	if c.Configuration.enabled() {
+		host, err := g.configurator()
+		if err != nil {
+			return conf, err
+		}
+		conf.Configurator, conf.CheckConfiguration = host, checkConfiguration
+		if len(c.Configuration.WiFi) > 0 {
+			conf.WiFi = wifi{g}
+		}
 	}
 	if c.NTP != "" {
 		conf.Link.Time = linux.NTP{Server: c.NTP}
@@ -158,7 +197,7 @@ func (g *Gateway) handlers() device.Handlers {
 		Error:       g.failed,
 		Provisioned: func(thing string, _ []byte) { g.tell(Event{Event: "provisioned", Thing: thing}) },
 		Mode: func(_, to mode.Mode) {
-			if to == mode.Configuration && g.cfg.Claim.Certificate == "" {
+			if to == mode.Configuration && g.cfg.Claim.Certificate == "" && !g.cfg.Configuration.enabled() {
 				g.failed(errors.New("the device has no certificate and no claim to get one with"))
 			}
 		},
