@@ -57,10 +57,12 @@ type Found struct {
 // ErrNone is returned when there is no identity in any layout's place.
 var ErrNone = errors.New("there is no identity in flash")
 
-// Find looks through layouts, or Layouts if none are given, and returns the first identity. thing is
+// Find looks through layouts and returns the first identity. If none are given it looks through Layouts,
+// and then for files in any partition that are a certificate and its key, whatever their names. thing is
 // its name where flash does not hold one; "" means the common name of the certificate.
 func Find(flash []byte, thing string, layouts ...Layout) (Found, error) {
-	if len(layouts) == 0 {
+	anywhere := len(layouts) == 0
+	if anywhere {
 		layouts = Layouts()
 	}
 	if len(flash) < partition.DefaultOffset+partition.MaxLength {
@@ -88,16 +90,26 @@ func Find(flash []byte, thing string, layouts ...Layout) (Found, error) {
 		if !f.Identity.Exists() || len(f.Identity.Key) == 0 {
 			continue
 		}
-		if f.Identity.Thing == "" {
-			f.Identity.Thing = thing
-		}
-		if f.Identity.Thing == "" {
-			f.Identity.Thing = commonName(f.Identity.Certificate)
-		}
 		f.Layout = l
-		return f, nil
+		return f.named(thing), nil
+	}
+	if anywhere {
+		if f, ok := search(flash, table); ok {
+			return f.named(thing), nil
+		}
 	}
 	return Found{}, fmt.Errorf("find identity: %w", errors.Join(append([]error{ErrNone}, errs...)...))
+}
+
+// named gives an identity that has no name one.
+func (f Found) named(thing string) Found {
+	if f.Identity.Thing == "" {
+		f.Identity.Thing = thing
+	}
+	if f.Identity.Thing == "" {
+		f.Identity.Thing = commonName(f.Identity.Certificate)
+	}
+	return f
 }
 
 func (l Layout) read(b []byte) (Found, error) {
@@ -132,14 +144,21 @@ func asPEM(kind string, b []byte) []byte {
 		return b
 	}
 	if kind == "" {
-		kind = "PRIVATE KEY"
-		if _, err := x509.ParseECPrivateKey(b); err == nil {
-			kind = "EC PRIVATE KEY"
-		} else if _, err := x509.ParsePKCS1PrivateKey(b); err == nil {
-			kind = "RSA PRIVATE KEY"
-		}
+		kind, _ = keyKind(b)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b})
+}
+
+// keyKind returns the kind of PEM that a private key in DER becomes; false for what is no key.
+func keyKind(b []byte) (kind string, ok bool) {
+	if _, err := x509.ParseECPrivateKey(b); err == nil {
+		return "EC PRIVATE KEY", true
+	}
+	if _, err := x509.ParsePKCS1PrivateKey(b); err == nil {
+		return "RSA PRIVATE KEY", true
+	}
+	_, err := x509.ParsePKCS8PrivateKey(b)
+	return "PRIVATE KEY", err == nil
 }
 
 func (l Layout) spiffs(b []byte) (Found, error) {

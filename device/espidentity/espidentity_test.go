@@ -102,7 +102,6 @@ func TestFind(t *testing.T) {
 	}
 	for name, flash := range map[string][]byte{
 		"erased":    image(t, "fctry", 1, 2, erased),
-		"elsewhere": image(t, "other", 1, 2, values),
 		"in eFuses": image(t, "esp_secure_cert", 0x3F, 0, bound),
 		"cut short": image(t, "fctry", 1, 2, values)[:partitionAt+100],
 	} {

@@ -250,7 +250,7 @@ func (o *virtualESP32Options) ready(cmd *cobra.Command, c *virtualesp.Chip, port
 // board is what runs on the chip.
 func (o *virtualESP32Options) board(cmd *cobra.Command, c *virtualesp.Chip, booted func(virtualesp.Boot)) (*firmware.Board, error) {
 	mac := c.MAC()
-	cfg := firmware.Config{Flash: c.Flash(), Chip: c.Kind(), MAC: mac, Endpoint: o.endpoint, Booted: booted,
+	cfg := firmware.Config{Flash: c.Flash(), FlashSize: c.Flash().Size(), Chip: c.Kind(), MAC: mac, Endpoint: o.endpoint, Booted: booted,
 		Told: func(text string) { o.print(cmd, virtualESP32Event{Event: "device", Text: text}, "%s", text) },
 		Event: func(e link.Event) {
 			text := e.Kind.String()

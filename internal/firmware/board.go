@@ -24,6 +24,7 @@ import (
 
 	"github.com/berth-iot/berth/device"
 	"github.com/berth-iot/berth/device/esp32"
+	"github.com/berth-iot/berth/device/espidentity"
 	"github.com/berth-iot/berth/device/flash"
 	"github.com/berth-iot/berth/device/identity"
 	"github.com/berth-iot/berth/device/link"
@@ -39,9 +40,10 @@ import (
 
 // Config is a board.
 type Config struct {
-	Flash nvs.Flash
-	Chip  *chip.Chip // nil is ESP32-C3
-	MAC   [6]byte
+	Flash     nvs.Flash
+	FlashSize int        // in bytes; 0 means 4 MiB
+	Chip      *chip.Chip // nil is ESP32-C3
+	MAC       [6]byte
 	// Endpoint is host:port of the server; "" takes what is in flash.
 	Endpoint string
 	Roots    *x509.CertPool // nil takes what is in flash, or the system's
@@ -70,6 +72,9 @@ type Board struct {
 func New(cfg Config) *Board {
 	if cfg.Chip == nil {
 		cfg.Chip = chip.ESP32C3
+	}
+	if cfg.FlashSize == 0 {
+		cfg.FlashSize = 4 << 20
 	}
 	if cfg.Told == nil {
 		cfg.Told = func(string) {}
@@ -263,7 +268,7 @@ func (b *Board) restart(r *run) {
 
 // config puts the library on the chip.
 func (b *Board) config(boot virtualesp.Boot, r *run) (device.Config, error) {
-	parts := boot.Table.ByType(partition.Data, nvsSubtype)
+	parts := boot.Table.ByType(partition.Data, partition.DataNVS)
 	if len(parts) == 0 {
 		return device.Config{}, errors.New("the partition table has no nvs")
 	}
@@ -271,7 +276,7 @@ func (b *Board) config(boot virtualesp.Boot, r *run) (device.Config, error) {
 	if err != nil {
 		return device.Config{}, fmt.Errorf("open partition %s: %w", parts[0].Name, err)
 	}
-	given, err := ReadIdentity(b.cfg.Flash, boot.Table)
+	given, err := b.identity()
 	if err != nil {
 		b.cfg.Told(err.Error())
 	}
@@ -326,6 +331,15 @@ func (b *Board) config(boot virtualesp.Boot, r *run) (device.Config, error) {
 		cfg.OTA.Verify = linux.Verifier(key)
 	}
 	return cfg, nil
+}
+
+// identity is what a factory wrote into the flash.
+func (b *Board) identity() (espidentity.Found, error) {
+	image := make([]byte, b.cfg.FlashSize)
+	if n, err := b.cfg.Flash.ReadAt(image, 0); n < len(image) {
+		return espidentity.Found{}, fmt.Errorf("read flash: %w", err)
+	}
+	return espidentity.Find(image, "")
 }
 
 func publicKey(text string) (crypto.PublicKey, error) {

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -16,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -30,9 +28,7 @@ import (
 	"github.com/berth-iot/berth/device/linux"
 	"github.com/berth-iot/berth/esp/appimage"
 	"github.com/berth-iot/berth/esp/chip"
-	"github.com/berth-iot/berth/esp/nvs"
 	"github.com/berth-iot/berth/esp/partition"
-	"github.com/berth-iot/berth/esp/securecert"
 	"github.com/berth-iot/berth/esp/spiffs"
 	"github.com/berth-iot/berth/internal/firmware"
 	"github.com/berth-iot/berth/internal/server"
@@ -438,83 +434,4 @@ func TestPowerLoss(t *testing.T) {
 		}
 		t.Logf("the power was cut %d times", cuts.Load())
 	})
-}
-
-// TestReadIdentity finds what stations write, whatever the format.
-func TestReadIdentity(t *testing.T) {
-	t.Parallel()
-	key, err := linux.Keys{}.NewKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, _ := pem.Decode(key)
-	private, err := x509.ParseECPrivateKey(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert := selfSigned(t, private, "lamp")
-	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := selfSigned(t, other, "authority")
-	der := func(b []byte) []byte { d, _ := pem.Decode(b); return d.Bytes }
-	tab, err := partition.ParseCSV([]byte(table), partition.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, write := range map[string]func(m *memory){
-		"spiffs": func(m *memory) {
-			b, err := spiffs.Build(spiffs.DefaultConfig(), 0x10000, []spiffs.File{{Name: "/ca.pem", Data: ca}, {Name: "/c.crt", Data: cert}, {Name: "/k", Data: key}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			m.put(t, 0x60000, b)
-		},
-		"nvs": func(m *memory) {
-			b, err := nvs.Build(0x6000, nvs.Options{}, []nvs.Entry{{Namespace: "aws", Key: "cert", Value: string(cert)}, {Namespace: "aws", Key: "ca", Value: ca},
-				{Namespace: "aws", Key: "key", Value: string(key)}, {Namespace: "aws", Key: "thing", Value: "lamp"}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			m.put(t, 0x70000, b)
-		},
-		"secure-cert": func(m *memory) {
-			b, err := securecert.Build(0x2000, securecert.Credentials(cert, ca, key))
-			if err != nil {
-				t.Fatal(err)
-			}
-			m.put(t, 0x78000, b)
-		},
-		"secure-cert of DER": func(m *memory) {
-			b, err := securecert.Build(0x2000, securecert.Credentials(der(cert), der(ca), der(key)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			m.put(t, 0x78000, b)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m := newMemory(t)
-			write(m)
-			id, err := firmware.ReadIdentity(m, tab)
-			if err != nil || id.Thing != "lamp" || !bytes.Equal(der(id.Certificate), der(cert)) || !bytes.Equal(der(id.CA), der(ca)) || !bytes.Equal(der(id.Key), der(key)) {
-				t.Errorf("thing %q, %v", id.Thing, err)
-			}
-		})
-	}
-	if _, err := firmware.ReadIdentity(newMemory(t), tab); err == nil {
-		t.Error("an identity in an empty flash")
-	}
-}
-
-func selfSigned(t *testing.T, key *ecdsa.PrivateKey, name string) []byte {
-	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour)}
-	b, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b})
 }
