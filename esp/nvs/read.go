@@ -166,6 +166,11 @@ func (r *reader) readPage(p page, found *Page) {
 			continue
 		}
 		record := r.readRecord(p, found.Offset, i, state)
+		for k := 1; k < record.Span && record.Err == nil; k++ {
+			if p.entryState(i+k) != state {
+				record.Err = errors.New("its data has another state than itself")
+			}
+		}
 		switch {
 		case record.Err == nil:
 			found.Records = append(found.Records, record)

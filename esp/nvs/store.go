@@ -3,6 +3,7 @@ package nvs
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"slices"
 	"sync"
 )
@@ -37,8 +38,9 @@ func Open(f Flash, offset, size uint32, keys *Keys) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{r: r, xts: newXTS(keys)}
-	// With other keys every entry would look torn, and be erased.
-	if _, err := Read(r.image, keys); err != nil && !s.untouched() {
+	// With other keys every entry would look torn, and be erased. One alone is torn: even the smallest
+	// partition in use holds two, a namespace and a key.
+	if _, err := Read(r.image, keys); err != nil && !s.untouched() && !(errors.Is(err, ErrKeys) && s.written() < 2) {
 		return nil, err
 	}
 	if err := s.mount(); err != nil {
@@ -55,6 +57,14 @@ func (s *Store) untouched() bool {
 		}
 	}
 	return true
+}
+
+// written counts written entries.
+func (s *Store) written() (n int) {
+	for at := range s.pages() {
+		n += s.used(at)
+	}
+	return n
 }
 
 // pages is how many there are.

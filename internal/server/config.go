@@ -39,7 +39,7 @@ type Config struct {
 	LogLevel       string        `yaml:"log-level"`         // debug, info, warn or error
 
 	// Listen opens listeners; nil is net.Listen.
-	Listen func(network, address string) (net.Listener, error) `yaml:"-"`
+	Listen func(network, address string) (net.Listener, error) `yaml:"-" json:"-"`
 
 	// Of the environment only, so that they show in no process list.
 	AdminKeyID   string `yaml:"-"`
