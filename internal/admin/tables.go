@@ -198,7 +198,7 @@ func (h *handler) putRows(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(map[string]int{"rows": n})
 }
 
-// exportRows streams a query as CSV, or with format=ndjson as lines of JSON.
+// exportRows streams a query as CSV, or with format=ndjson as lines of JSON, or as Parquet.
 func (h *handler) exportRows(w http.ResponseWriter, r *http.Request) {
 	var q table.Query
 	v := r.URL.Query()
@@ -209,8 +209,8 @@ func (h *handler) exportRows(w http.ResponseWriter, r *http.Request) {
 		if q, err = table.ParseQuery(r.PathValue("table"), v, time.Now()); err != nil {
 			return err
 		}
-		if format := v.Get("format"); format != "" && format != "csv" && format != "ndjson" {
-			return awsapi.Invalid("format %q is not csv or ndjson", format)
+		if format := v.Get("format"); format != "" && format != "csv" && format != "ndjson" && format != "parquet" {
+			return awsapi.Invalid("format %q is not csv, ndjson or parquet", format)
 		}
 		if v.Has("limit") || v.Has("token") {
 			return awsapi.Invalid("an export has no pages: leave limit and token out")
@@ -222,10 +222,14 @@ func (h *handler) exportRows(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	if v.Get("format") == "ndjson" {
+	switch v.Get("format") {
+	case "ndjson":
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		err = h.Tables.WriteNDJSON(r.Context(), w, q)
-	} else {
+	case "parquet":
+		w.Header().Set("Content-Type", "application/vnd.apache.parquet")
+		err = h.Tables.WriteParquet(r.Context(), w, q)
+	default:
 		w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
 		err = h.Tables.WriteCSV(r.Context(), w, q)
 	}
@@ -250,7 +254,7 @@ func tableException(err error) *awsapi.Error {
 		return &awsapi.Error{Type: "InvalidRequestException", Status: 400, Message: err.Error()}
 	case errors.Is(err, table.ErrLimit):
 		return &awsapi.Error{Type: "LimitExceededException", Status: 410, Message: err.Error()}
-	case errors.Is(err, table.ErrClosed):
+	case errors.Is(err, table.ErrClosed), errors.Is(err, table.ErrUnavailable):
 		return &awsapi.Error{Type: "ServiceUnavailableException", Status: 503, Message: err.Error()}
 	}
 	return nil

@@ -91,12 +91,14 @@ func (q *queryFlags) values() (url.Values, error) {
 
 func tableQueryCommand(t *target) *cobra.Command {
 	var q queryFlags
+	var format string
 	cmd := &cobra.Command{
 		Use:   "query TABLE",
 		Short: "Show readings, or samples of them",
 		Example: `  berth table query weather --last 1h
   berth table query weather --thing kitchen --measure temperature --desc --limit 10
-  berth table query weather --from 2026-01-31T00:00:00Z --to 2026-02-01T00:00:00Z --every 1m --avg --max`,
+  berth table query weather --from 2026-01-31T00:00:00Z --to 2026-02-01T00:00:00Z --every 1m --avg --max
+  berth table query weather --last 1d --format parquet > weather.parquet`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := q.values()
@@ -106,11 +108,18 @@ func tableQueryCommand(t *target) *cobra.Command {
 			if q.limit < 1 {
 				return usagef("--limit %d: want 1 or more", q.limit)
 			}
+			if format != "" {
+				if cmd.Flags().Changed("limit") || wantsJSON(cmd) {
+					return usagef("--format writes all of it, without --limit and -o")
+				}
+				return exportTable(cmd, t, args[0], v, format, "")
+			}
 			return runTableQuery(cmd, t, args[0], v, q.limit)
 		},
 	}
 	q.add(cmd)
 	cmd.Flags().IntVar(&q.limit, "limit", 1000, "most lines to show")
+	cmd.Flags().StringVar(&format, "format", "", "write all of it as csv, ndjson or parquet, as berth table export does")
 	return cmd
 }
 
@@ -200,9 +209,10 @@ func tableExportCommand(t *target) *cobra.Command {
 	var format, name string
 	cmd := &cobra.Command{
 		Use:   "export TABLE",
-		Short: "Write readings, or samples of them, as CSV or lines of JSON",
+		Short: "Write readings, or samples of them, as CSV, lines of JSON or Parquet",
 		Example: `  berth table export weather > weather.csv
-  berth table export weather --last 30d --every 1h --format ndjson --file weather.ndjson`,
+  berth table export weather --last 30d --every 1h --format ndjson --file weather.ndjson
+  berth table export weather --format parquet --file weather.parquet`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			v, err := q.values()
@@ -215,33 +225,38 @@ func tableExportCommand(t *target) *cobra.Command {
 				}
 				format = "ndjson"
 			}
-			if format != "csv" && format != "ndjson" {
-				return usagef("--format %q: want csv or ndjson", format)
-			}
-			v.Set("format", format)
-			out := cmd.OutOrStdout()
-			if name != "" {
-				f, err := os.Create(name)
-				if err != nil {
-					return err
-				}
-				defer func() {
-					if e := f.Close(); err == nil {
-						err = e
-					}
-				}()
-				out = f
-			}
-			if err := t.stream(cmd, tablePath(args[0], "/export", v), out); err != nil {
-				return fmt.Errorf("export table %q: %w", args[0], err)
-			}
-			return nil
+			return exportTable(cmd, t, args[0], v, format, name)
 		},
 	}
 	q.add(cmd)
-	cmd.Flags().StringVar(&format, "format", "csv", "csv or ndjson, one JSON object a line")
+	cmd.Flags().StringVar(&format, "format", "csv", "csv, ndjson (one JSON object a line) or parquet")
 	cmd.Flags().StringVar(&name, "file", "", "write to a `file` instead of standard output")
 	return cmd
+}
+
+// exportTable writes readings to a file, or to standard output without a name.
+func exportTable(cmd *cobra.Command, t *target, table string, v url.Values, format, name string) (err error) {
+	if format != "csv" && format != "ndjson" && format != "parquet" {
+		return usagef("--format %q: want csv, ndjson or parquet", format)
+	}
+	v.Set("format", format)
+	out := cmd.OutOrStdout()
+	if name != "" {
+		f, err := os.Create(name)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if e := f.Close(); err == nil {
+				err = e
+			}
+		}()
+		out = f
+	}
+	if err := t.stream(cmd, tablePath(table, "/export", v), out); err != nil {
+		return fmt.Errorf("export table %q: %w", table, err)
+	}
+	return nil
 }
 
 // stream copies an answer of berth's own API as it comes.

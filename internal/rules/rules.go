@@ -87,6 +87,8 @@ type Config struct {
 	Tables   *table.Tables   // may be nil
 	Topics   topic.Rules
 	Lambda   hook.Lambda
+	// Connections says what the actions postgres and file work with.
+	Connections action.ConnectionConfig
 	// Object reads an object of S3: descriptors and schemas of decode. It may be nil.
 	Object func(ctx context.Context, bucket, key string) ([]byte, error)
 	Log    *slog.Logger
@@ -156,6 +158,10 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s.messages.New = func() any { return &evaluation{message: iotsql.NewMessage(new(iotsql.Context), nil)} }
 	s.inner.ready.L = &s.inner.mu
 	s.rules.Store(&snapshot{})
+	if cfg.Connections.Log == nil {
+		cfg.Connections.Log = cfg.Log
+	}
+	s.services.Connections = action.NewConnections(cfg.Connections)
 	if err := s.loadDestinations(ctx); err != nil {
 		return nil, err
 	}
@@ -184,6 +190,7 @@ func (s *Service) SetBase(address string) { s.base.Store(&address) }
 
 // Close stops. What is in the database is delivered after the next Open. The store must still be open.
 func (s *Service) Close() {
+	defer s.services.Connections.Close()
 	s.cancel()
 	s.endTails()
 	s.inner.mu.Lock()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-iot/berth/internal/rules/action"
 	"github.com/berth-iot/berth/internal/session"
 )
 
@@ -33,6 +35,9 @@ type Config struct {
 	MaxPayload     int           `yaml:"max-payload"`       // bytes of one message; 0 for that of the semantics
 	MaxSubs        int           `yaml:"max-subscriptions"` // of one session; 0 for that of the semantics
 	HookCommands   string        `yaml:"hook-commands"`     // programs that may be hooks, absolute paths between commas
+	RuleFiles      string        `yaml:"rule-files"`        // folder of the rule action file; empty for DATA/rule-files
+	RuleDatabases  string        `yaml:"rule-databases"`    // NAME=URL of PostgreSQL for the rule action postgres, separated by spaces
+	TableDatabase  string        `yaml:"table-database"`    // URL of a PostgreSQL for tables of readings; empty for DATA/readings.db
 	TableRetention time.Duration `yaml:"table-retention"`   // age at which readings in tables go; 0 for never
 	TableMaxBytes  int64         `yaml:"table-max-bytes"`   // size of a table beyond which its oldest readings go; 0 for no limit
 	LogFormat      string        `yaml:"log-format"`        // "text" or "json"
@@ -95,6 +100,10 @@ func (c *Config) Check() error {
 		return fmt.Errorf("max-payload: %d is not from 1 to %d bytes", c.MaxPayload, 256<<20)
 	case c.MaxSubs < 0:
 		return fmt.Errorf("max-subscriptions: %d is negative", c.MaxSubs)
+	case c.connections().Databases == nil:
+		return errors.New("rule-databases: want NAME=postgres://user:password@host/database, several separated by spaces")
+	case c.TableDatabase != "" && !strings.HasPrefix(c.TableDatabase, "postgres://") && !strings.HasPrefix(c.TableDatabase, "postgresql://"):
+		return errors.New("table-database: want a URL such as postgres://user:password@host/database")
 	case c.TableRetention < 0 || c.TableRetention > 0 && c.TableRetention < time.Second:
 		return fmt.Errorf("table-retention: %v is neither 0 nor a second or more", c.TableRetention)
 	case c.TableMaxBytes < 0:
@@ -163,4 +172,21 @@ func (c *Config) limits() session.Limits {
 		l.MaxSubscriptions = c.MaxSubs
 	}
 	return l
+}
+
+// connections is what rules may work with. The databases are nil if they cannot be read.
+func (c *Config) connections() action.ConnectionConfig {
+	out := action.ConnectionConfig{Databases: make(map[string]string), Files: c.RuleFiles}
+	if out.Files == "" {
+		out.Files = filepath.Join(c.Data, "rule-files")
+	}
+	for field := range strings.FieldsSeq(c.RuleDatabases) {
+		name, url, ok := strings.Cut(field, "=")
+		if !ok || name == "" || !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
+			out.Databases = nil
+			return out
+		}
+		out.Databases[name] = url
+	}
+	return out
 }

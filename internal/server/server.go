@@ -129,7 +129,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if s.db, err = store.Open(ctx, cfg.Data, log); err != nil {
 		return nil, err
 	}
-	if s.tables, err = table.Open(ctx, cfg.Data, table.Config{Retention: cfg.TableRetention, MaxBytes: cfg.TableMaxBytes, Log: log}); err != nil {
+	if s.tables, err = table.Open(ctx, cfg.Data, table.Config{Database: cfg.TableDatabase, Retention: cfg.TableRetention, MaxBytes: cfg.TableMaxBytes, Log: log}); err != nil {
 		return nil, err
 	}
 	certs, err := ca.Open(cfg.Data, ca.Options{Names: cfg.names, Passphrase: []byte(cfg.CAPassphrase), Log: log})
@@ -215,7 +215,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	routes.Own(s.streams.Owner)
 	if s.rules, err = rules.Open(ctx, rules.Config{Store: s.db, Router: routes, Registry: reg, Shadows: s.shadows, Tables: s.tables, Topics: limits.Topics,
-		Lambda: hooks.Lambda, Object: where.bytes(cfg.Region), Log: log}); err != nil {
+		Lambda: hooks.Lambda, Object: where.bytes(cfg.Region), Connections: cfg.connections(), Log: log}); err != nil {
 		return nil, err
 	}
 	profiles, err := codesign.Open(ctx, s.db, cfg.Data, nil)

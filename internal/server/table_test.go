@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-iot/berth/internal/postgrestest"
 	"github.com/berth-iot/berth/internal/server"
 	"github.com/berth-iot/berth/sigv4"
 )
@@ -17,7 +18,19 @@ import (
 // TestTables writes and reads a table through the API, across a restart.
 func TestTables(t *testing.T) {
 	t.Parallel()
-	f := start(t, func(c *server.Config) { c.TableRetention = 0 })
+	testTables(t, "")
+}
+
+// TestTablesInPostgres is the same with the tables in PostgreSQL.
+func TestTablesInPostgres(t *testing.T) {
+	t.Parallel()
+	var cluster postgrestest.Cluster
+	t.Cleanup(cluster.Stop)
+	testTables(t, cluster.Database(t))
+}
+
+func testTables(t *testing.T, database string) {
+	f := start(t, func(c *server.Config) { c.TableRetention, c.TableDatabase = 0, database })
 	rows := make([]map[string]any, 120)
 	for i := range rows {
 		rows[i] = map[string]any{"time": 1769860800000 + i*1000, "thing": []string{"hall", "kitchen"}[i%2], "id": fmt.Sprint(i),
@@ -81,6 +94,9 @@ func TestTables(t *testing.T) {
 	if status, body := f.request("GET", "/berth/tables/weather/export?format=ndjson&every=1h", nil); status != 200 || strings.Count(string(body), "\n") != 2 {
 		t.Errorf("%d %s", status, body)
 	}
+	if status, body := f.request("GET", "/berth/tables/weather/export?format=parquet", nil); status != 200 || !bytes.HasPrefix(body, []byte("PAR1")) || !bytes.HasSuffix(body, []byte("PAR1")) {
+		t.Errorf("%d %.200s", status, body)
+	}
 	var info struct {
 		Rows, Things, RetentionSeconds int
 		MeasureInfo                    []struct{ Kinds []string }
@@ -124,7 +140,7 @@ func TestTables(t *testing.T) {
 		{"DELETE", "/berth/tables/weather", nil, 404},
 		{"DELETE", "/berth/tables/weather/rows", nil, 400},
 		{"GET", "/berth/tables/weather/rows?every=never", nil, 400},
-		{"GET", "/berth/tables/weather/export?format=parquet", nil, 400},
+		{"GET", "/berth/tables/weather/export?format=xml", nil, 400},
 		{"GET", "/berth/tables/weather/export?limit=5", nil, 400},
 		{"POST", "/berth/tables/weather/rows", []byte(`{"rows":[{"measures":{"a":1e999}}]}`), 400},
 		{"POST", "/berth/tables/weather/rows", []byte(`{"rows":[{"colour":"red"}]}`), 400},
@@ -137,8 +153,9 @@ func TestTables(t *testing.T) {
 			t.Errorf("%s %s: %d %s, want %d", c.method, c.path, status, body, c.status)
 		}
 	}
-	if info, err := os.Stat(filepath.Join(f.dir, "readings.db")); err != nil || info.Mode().Perm() != 0o600 {
-		t.Error(info, err)
+	info2, err := os.Stat(filepath.Join(f.dir, "readings.db"))
+	if database != "" && !os.IsNotExist(err) || database == "" && (err != nil || info2.Mode().Perm() != 0o600) {
+		t.Error(info2, err)
 	}
 }
 

@@ -5,15 +5,13 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
-
-	"github.com/berth-iot/berth/internal/store"
 )
 
 // batch is one commit in the making. What it changes in the catalogue is kept aside and published
 // after the commit, so that a failed one leaves nothing behind and a reader sees only what lasts.
 type batch struct {
 	tables *Tables
-	tx     *store.Tx
+	tx     transaction
 	nextID int64
 	now    int64
 
@@ -24,7 +22,7 @@ type batch struct {
 	removed  []*thing
 	then     []func() // further changes, under the catalogue's lock
 	rows     []pending
-	scratch  []numbered
+	full     map[*table]*names
 	inserted uint64
 	repeated uint64
 	deleted  uint64
@@ -41,7 +39,7 @@ type pending struct {
 	row   *Row
 }
 
-func (b *batch) begin(tx *store.Tx) {
+func (b *batch) begin(tx transaction) {
 	*b = batch{tables: b.tables, tx: tx, nextID: b.tables.nextID, now: b.tables.cfg.Now().UnixMilli(),
 		states: make(map[*thing]*state), fresh: make(map[string]*table),
 		things: make(map[*table]map[string]*thing), names: make(map[*table]*newMeasures)}
@@ -101,7 +99,7 @@ func (b *batch) fits(e *table, rows []Row) error {
 			things[name] = true
 		}
 		for _, m := range rows[i].Measures {
-			if _, ok := e.numbers[m.Name]; ok {
+			if _, ok := e.names.numbers[m.Name]; ok {
 				continue
 			}
 			if _, ok := more.numbers[m.Name]; !ok {
@@ -112,7 +110,7 @@ func (b *batch) fits(e *table, rows []Row) error {
 	switch {
 	case len(things) > 0 && len(e.things)+len(b.things[e])+len(things) > MaxThings:
 		return fmt.Errorf("%w: more than %d things", ErrLimit, MaxThings)
-	case len(measures) > 0 && len(e.measures)+len(more.names)+len(measures) > MaxMeasures:
+	case len(measures) > 0 && len(e.names.list)+len(more.names)+len(measures) > MaxMeasures:
 		return fmt.Errorf("%w: more than %d measures", ErrLimit, MaxMeasures)
 	}
 	return nil
@@ -135,7 +133,7 @@ func (b *batch) thing(e *table, name string) *thing {
 }
 
 func (b *batch) number(e *table, name string) uint32 {
-	if n, ok := e.numbers[name]; ok {
+	if n, ok := e.names.numbers[name]; ok {
 		return n
 	}
 	more := b.names[e]
@@ -145,79 +143,93 @@ func (b *batch) number(e *table, name string) uint32 {
 	}
 	n, ok := more.numbers[name]
 	if !ok {
-		n = uint32(len(e.measures) + len(more.names))
+		n = uint32(len(e.names.list) + len(more.names))
 		more.numbers[name] = n
 		more.names = append(more.names, name)
 	}
 	return n
 }
 
-const (
-	insertOne = `INSERT INTO reading (thing, time, seq, data) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`
-	nextSeq   = `SELECT coalesce(max(seq), -1) + 1 FROM reading WHERE thing = ? AND time = ? AND seq >= 0`
-)
-
 // finish writes rows, new names and changed states.
 func (b *batch) finish() error {
 	for _, e := range b.fresh {
-		if _, err := b.tx.Exec(`INSERT INTO series (id, name, created_at, retention, max_bytes, dropped) VALUES (?, ?, ?, 0, 0, 0)`, e.id, e.name, e.created); err != nil {
+		if err := b.tx.addTable(tableRow{id: e.id, name: e.name, created: e.created}); err != nil {
 			return err
 		}
 	}
+	b.full = make(map[*table]*names)
 	for e, more := range b.names {
 		for i, name := range more.names {
-			if _, err := b.tx.Exec(`INSERT INTO measure (series, number, name) VALUES (?, ?, ?)`, e.id, len(e.measures)+i, name); err != nil {
+			if err := b.tx.addMeasure(e.id, len(e.names.list)+i, name); err != nil {
 				return err
 			}
 		}
+		b.full[e] = newNames(slices.Concat(e.names.list, more.names))
 	}
+	if err := b.write(); err != nil {
+		return err
+	}
+	changed := make([]thingRow, 0, len(b.states))
+	for th, s := range b.states {
+		if s.rows > 0 { // and was not removed
+			changed = append(changed, thingRow{th.id, th.table.id, th.name, s.append(nil)})
+		}
+	}
+	slices.SortFunc(changed, func(x, y thingRow) int { return cmp.Compare(x.id, y.id) })
+	return b.tx.putThings(changed)
+}
+
+// known are a table's measures with those of this batch.
+func (b *batch) known(e *table) *names {
+	if n := b.full[e]; n != nil {
+		return n
+	}
+	return e.names
+}
+
+// write inserts the rows that are not there.
+func (b *batch) write() error {
 	slices.SortStableFunc(b.rows, func(x, y pending) int {
 		return cmp.Or(cmp.Compare(x.thing.id, y.thing.id), cmp.Compare(x.row.Time, y.row.Time))
 	})
-	for _, p := range b.rows {
-		if err := b.write(p); err != nil {
-			return fmt.Errorf("write reading: %w", err)
+	list := make([]insertion, len(b.rows))
+	var scratch []numbered
+	number := func(p pending) []numbered {
+		scratch = scratch[:0]
+		for _, m := range p.row.Measures {
+			scratch = append(scratch, numbered{b.number(p.thing.table, m.Name), m.Value})
 		}
+		return scratch
 	}
-	var buf []byte
-	for th, s := range b.states {
-		if s.rows == 0 {
-			continue // removed
+	for i, p := range b.rows {
+		before := p.thing.state
+		if s := b.states[p.thing]; s != nil {
+			before = s
 		}
-		buf = s.append(buf[:0])
-		if _, err := b.tx.Exec(`INSERT INTO thing (id, series, name, state) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state`,
-			th.id, th.table.id, th.name, slices.Clone(buf)); err != nil {
-			return err
+		data, err := b.tables.db.encode(b.known(p.thing.table), number(p))
+		if err != nil {
+			return fmt.Errorf("encode reading: %w", err)
 		}
+		list[i] = insertion{thing: p.thing.id, time: p.row.Time, seq: sequence(p.row.ID), fixed: p.row.ID != "", data: data,
+			later: before.rows == 0 || p.row.Time > before.last}
 	}
-	return nil
-}
-
-// write inserts one row unless it is there.
-func (b *batch) write(p pending) error {
-	values := b.scratch[:0]
-	for _, m := range p.row.Measures {
-		values = append(values, numbered{b.number(p.thing.table, m.Name), m.Value})
-	}
-	b.scratch = values
-	data := appendValues(nil, values)
-	s := b.state(p.thing)
-	seq := sequence(p.row.ID)
-	n, err := b.tx.Exec(insertOne, p.thing.id, p.row.Time, seq, data)
-	if err == nil && n == 0 && p.row.ID == "" {
-		if err = b.tx.QueryRow(nextSeq, []any{p.thing.id, p.row.Time}, &seq); err == nil {
-			n, err = b.tx.Exec(insertOne, p.thing.id, p.row.Time, seq, data)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		b.repeated++
+	if len(list) == 0 {
 		return nil
 	}
-	b.inserted++
-	s.add(p.row.Time, data, values)
+	if err := b.tx.insert(list); err != nil {
+		return err
+	}
+	for i, p := range b.rows {
+		s := b.state(p.thing)
+		if !list[i].written {
+			b.repeated++
+			continue
+		}
+		b.inserted++
+		values := number(p)
+		slices.SortStableFunc(values, byNumber)
+		s.add(p.row.Time, int64(len(list[i].data))+b.tables.db.overhead(), values)
+	}
 	return nil
 }
 
@@ -243,11 +255,8 @@ func (b *batch) publish() {
 	for name, e := range b.fresh {
 		t.tables[name] = e
 	}
-	for e, more := range b.names {
-		e.measures = append(e.measures, more.names...)
-		for name, n := range more.numbers {
-			e.numbers[name] = n
-		}
+	for e, all := range b.full {
+		e.names = all
 	}
 	for th, s := range b.states {
 		th.state = s

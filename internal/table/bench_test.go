@@ -25,16 +25,27 @@ func benchRows(begin, n, things int) []Row {
 
 // BenchmarkInsert writes rows of four measures in inserts of 500, pipelined.
 func BenchmarkInsert(b *testing.B) {
-	for _, things := range []int{1, 1000, 10000} {
-		b.Run(fmt.Sprintf("things=%d", things), func(b *testing.B) {
-			tables := open(b, b.TempDir())
-			fill(b, tables, b.N, things)
-			s := tables.Stats()
-			b.ReportMetric(float64(s.Rows)/b.Elapsed().Seconds(), "rows/s")
-			b.ReportMetric(float64(s.Bytes)/float64(s.Rows), "B/row")
-			b.ReportMetric(float64(s.Rows)/float64(s.Commits), "rows/commit")
-		})
+	for _, where := range []string{"SQLite", "PostgreSQL"} {
+		for _, things := range []int{1, 1000, 10000} {
+			b.Run(fmt.Sprintf("%s/things=%d", where, things), func(b *testing.B) {
+				tables := open(b, home(b, where))
+				b.ResetTimer()
+				fill(b, tables, b.N, things)
+				s := tables.Stats()
+				b.ReportMetric(float64(s.Rows)/b.Elapsed().Seconds(), "rows/s")
+				b.ReportMetric(float64(s.Bytes)/float64(s.Rows), "B/row")
+				b.ReportMetric(float64(s.Rows)/float64(s.Commits), "rows/commit")
+			})
+		}
 	}
+}
+
+// home is an empty directory, or the URL of an empty database.
+func home(b *testing.B, where string) string {
+	if where == "PostgreSQL" {
+		return cluster.Database(b)
+	}
+	return b.TempDir()
 }
 
 func fill(b *testing.B, tables *Tables, n, things int) {
@@ -59,8 +70,15 @@ func BenchmarkQuery(b *testing.B) {
 	if testing.Short() {
 		b.Skip("fills a large table")
 	}
-	const rows, things = 2_500_000, 1000
-	dir := b.TempDir()
+	for _, where := range []string{"SQLite", "PostgreSQL"} {
+		for _, things := range []int{1000, 10000} {
+			b.Run(fmt.Sprintf("%s/things=%d", where, things), func(b *testing.B) { benchmarkQuery(b, home(b, where), things) })
+		}
+	}
+}
+
+func benchmarkQuery(b *testing.B, dir string, things int) {
+	const rows = 2_500_000
 	tables := open(b, dir)
 	begin := time.Now()
 	fill(b, tables, rows, things)
@@ -78,10 +96,12 @@ func BenchmarkQuery(b *testing.B) {
 		name string
 		q    Query
 	}{
-		{"thing, all 2500 rows", Query{Things: one, Limit: MaxRows}},
+		{"thing, all rows", Query{Things: one, Limit: MaxRows}},
 		{"thing, last 100", Query{Things: one, Limit: 100, Descending: true}},
 		{"thing, 1m avg of one measure", Query{Things: one, Measures: []string{"temperature"}, Every: time.Minute}},
 		{"all things, last minute", Query{From: end - 60_000, Limit: MaxRows}},
+		{"all things, 100 ms", Query{From: end - 1000, To: end - 900, Limit: MaxRows}},
+		{"all things, 1 s", Query{From: end - 1000, Limit: MaxRows}},
 		{"all things, newest 100", Query{Limit: 100, Descending: true}},
 		{"all things, 10m avg of last 10m", Query{From: end - 600_000, Every: 10 * time.Minute, Limit: MaxRows}},
 		{"all things, 1h avg of everything", Query{Every: time.Hour, Limit: MaxRows}},

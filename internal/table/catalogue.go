@@ -76,7 +76,7 @@ func (t *Tables) Describe(name string) (Table, []MeasureInfo, error) {
 func (t *Tables) describe(e *table) Table {
 	retention, maxBytes := t.limits(e)
 	out := Table{Name: e.name, Created: e.created, Things: len(e.things), RetentionSeconds: retention / 1000, MaxBytes: maxBytes}
-	used := make([]bool, len(e.measures))
+	used := make([]bool, len(e.names.list))
 	for _, th := range e.things {
 		s := th.state
 		if out.Rows == 0 || s.first < out.First {
@@ -109,7 +109,7 @@ func (e *table) measureInfo(things func(func(*thing) bool)) []MeasureInfo {
 	}
 	out := make([]MeasureInfo, 0, len(sums))
 	for n, s := range sums {
-		out = append(out, MeasureInfo{e.measures[n], s.kinds.Names(), s.count, s.first, s.last})
+		out = append(out, MeasureInfo{e.names.list[n], s.kinds.Names(), s.count, s.first, s.last})
 	}
 	slices.SortFunc(out, func(a, b MeasureInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return out
@@ -164,7 +164,7 @@ func (t *Tables) Latest(name string, things, measures []string) ([]Latest, error
 			continue
 		}
 		for _, m := range th.state.measures {
-			if measure := e.measures[m.number]; measures == nil || slices.Contains(measures, measure) {
+			if measure := e.names.list[m.number]; measures == nil || slices.Contains(measures, measure) {
 				out = append(out, Latest{n, measure, m.last, m.value})
 			}
 		}

@@ -11,7 +11,11 @@ import (
 // TestConcurrent reads everything while rows come and go.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
-	tables := open(t, t.TempDir())
+	eachDatabase(t, testConcurrent)
+}
+
+func testConcurrent(t *testing.T, dir string) {
+	tables := open(t, dir)
 	insert(t, tables, "r", row(1, "first", 1))
 	var wait sync.WaitGroup
 	for w := range 3 {

@@ -4,10 +4,6 @@ import (
 	"container/heap"
 	"context"
 	"errors"
-	"math"
-	"slices"
-
-	"github.com/berth-iot/berth/internal/store"
 )
 
 // cursor reads the rows of one thing in a range, a chunk at a time. Before its first chunk it stands
@@ -28,12 +24,6 @@ type cursor struct {
 	bytes int // after which a chunk ends early
 	ended bool
 	arena []byte
-}
-
-// stored is a row as it lies in the database.
-type stored struct {
-	time, seq int64
-	data      []byte
 }
 
 // skip leaves out what is not after a position in the order of the query.
@@ -70,11 +60,7 @@ func (c *cursor) key() int64 {
 	return c.from
 }
 
-const (
-	readForward  = `SELECT time, seq, data FROM reading WHERE thing = ? AND (time, seq) > (?, ?) AND time < ? ORDER BY time, seq LIMIT ?`
-	readBackward = `SELECT time, seq, data FROM reading WHERE thing = ? AND (time, seq) < (?, ?) AND time >= ? ORDER BY time DESC, seq DESC LIMIT ?`
-	maxChunk     = 2048
-)
+const maxChunk = 2048 // rows
 
 // Chunks of all cursors of a query are in memory together: these are their rows and bytes.
 const (
@@ -85,31 +71,24 @@ const (
 var errChunkFull = errors.New("chunk is full")
 
 // fill reads the next chunk; without one the cursor has ended.
-func (c *cursor) fill(ctx context.Context, db *store.DB) error {
+func (c *cursor) fill(ctx context.Context, db database) error {
 	c.chunk, c.at, c.arena = c.chunk[:0], 0, c.arena[:0]
 	if c.ended || c.from >= c.to {
 		c.ended = true
 		return nil
 	}
-	query, args := readForward, []any{c.thing, c.from, int64(math.MinInt64), c.to, c.size}
-	if c.descending {
-		query, args = readBackward, []any{c.thing, c.to - 1, int64(math.MaxInt64), c.from, c.size}
-	}
+	next := span{thing: c.thing, from: c.from, to: c.to, descending: c.descending, limit: c.size}
 	if c.bounded {
-		args[2] = c.seq
-	}
-	var scanned struct {
-		time, seq int64
-		data      []byte
+		next.after = &key{time: c.from, thing: c.thing, seq: c.seq}
+		if c.descending {
+			next.after.time = c.to - 1
+		}
 	}
 	ends := make([]int, 0, c.size)
-	err := db.Query(ctx, query, args, func(row store.Row) error {
-		if err := row.Scan(&scanned.time, &scanned.seq, (*rawBytes)(&scanned.data)); err != nil {
-			return err
-		}
-		c.arena = append(c.arena, scanned.data...)
+	err := db.read(ctx, next, func(_ int64, r stored) error {
+		c.arena = append(c.arena, r.data...)
 		ends = append(ends, len(c.arena))
-		c.chunk = append(c.chunk, stored{time: scanned.time, seq: scanned.seq})
+		c.chunk = append(c.chunk, stored{time: r.time, seq: r.seq})
 		if len(c.arena) > c.bytes {
 			return errChunkFull
 		}
@@ -137,6 +116,19 @@ func (c *cursor) fill(ctx context.Context, db *store.DB) error {
 	}
 	c.size = min(2*c.size, c.most)
 	return nil
+}
+
+// admits reports whether a row of the cursor's thing lies in what is left of its range.
+func (c *cursor) admits(r *stored) bool {
+	switch {
+	case r.time < c.from || r.time >= c.to:
+		return false
+	case !c.bounded:
+		return true
+	case c.descending:
+		return r.time < c.to-1 || r.seq < c.seq
+	}
+	return r.time > c.from || r.seq > c.seq
 }
 
 // merge calls yield with the rows of all cursors in order. wanted is a guess at how many rows will
@@ -210,17 +202,4 @@ func (h *merged) Pop() any {
 	(*h)[last] = nil
 	*h = (*h)[:last]
 	return c
-}
-
-// rawBytes takes a blob into memory that is used again for the next row.
-type rawBytes []byte
-
-// Scan implements sql.Scanner.
-func (b *rawBytes) Scan(src any) error {
-	data, ok := src.([]byte)
-	if !ok {
-		return errEncoding
-	}
-	*b = append(slices.Grow((*b)[:0], len(data)), data...)
-	return nil
 }

@@ -3,9 +3,6 @@ package table
 import (
 	"context"
 	"fmt"
-	"math"
-
-	"github.com/berth-iot/berth/internal/store"
 )
 
 // stepRows is how many rows are deleted in one commit, so that inserts do not wait long.
@@ -23,8 +20,7 @@ func (t *Tables) Drop(ctx context.Context, name string) error {
 			delete(t.tables, name)
 			t.dropping = append(t.dropping, e)
 		})
-		_, err := b.tx.Exec(`UPDATE series SET dropped = 1 WHERE id = ?`, e.id)
-		return err
+		return b.tx.setTable(tableRow{id: e.id, retention: e.retention, maxBytes: e.maxBytes, dropped: true})
 	})
 	if err != nil {
 		return fmt.Errorf("delete: %w", err)
@@ -116,39 +112,44 @@ func (b *batch) deleteStep(th *thing, from, to int64, limit int) (int, error) {
 		return 0, nil
 	}
 	var n int
-	var end, endSeq int64
-	var data []byte
-	err := b.tx.Query(readForward, []any{th.id, from, int64(math.MinInt64), to, limit}, func(row store.Row) error {
-		if err := row.Scan(&end, &endSeq, (*rawBytes)(&data)); err != nil {
-			return err
-		}
+	var end stored
+	db := b.tables.db
+	err := b.tx.read(span{thing: th.id, from: from, to: to, limit: limit}, func(_ int64, r stored) error {
 		n++
-		return s.remove(data)
+		end.time, end.seq = r.time, r.seq
+		s.rows--
+		s.bytes -= int64(len(r.data)) + db.overhead()
+		return db.values(r.data, th.table.names, func(uint32) bool { return false }, func(v numbered) { s.stat(v.number).count-- })
 	})
 	if err != nil || n == 0 {
 		return 0, err
 	}
-	if _, err := b.tx.Exec(`DELETE FROM reading WHERE thing = ? AND time >= ? AND (time, seq) <= (?, ?)`, th.id, from, end, endSeq); err != nil {
+	if err := b.tx.remove(th.id, from, end.time, end.seq); err != nil {
 		return 0, err
 	}
 	b.deleted += uint64(n)
 	if s.rows == 0 {
 		b.removed = append(b.removed, th)
-		_, err := b.tx.Exec(`DELETE FROM thing WHERE id = ?`, th.id)
-		return n, err
+		return n, b.tx.removeThing(th.id)
 	}
-	return n, b.narrow(th, s, from, end)
+	return n, b.narrow(th, s, from, end.time)
 }
 
 // narrow brings a state's ranges and latest values up to date after rows between two times went.
 func (b *batch) narrow(th *thing, s *state, from, end int64) error {
+	edge := func(to *int64, descending bool) error {
+		return b.tx.read(span{thing: th.id, to: MaxTime + 1, descending: descending, limit: 1}, func(_ int64, r stored) error {
+			*to = r.time
+			return nil
+		})
+	}
 	if from <= s.first {
-		if err := b.tx.QueryRow(`SELECT min(time) FROM reading WHERE thing = ?`, []any{th.id}, &s.first); err != nil {
+		if err := edge(&s.first, false); err != nil {
 			return err
 		}
 	}
 	if end >= s.last {
-		if err := b.tx.QueryRow(`SELECT max(time) FROM reading WHERE thing = ?`, []any{th.id}, &s.last); err != nil {
+		if err := edge(&s.last, true); err != nil {
 			return err
 		}
 	}
@@ -170,28 +171,19 @@ func (b *batch) narrow(th *thing, s *state, from, end int64) error {
 		}
 	}
 	// The latest values went: look for those before them.
-	seq := int64(math.MaxInt64)
+	before := span{thing: th.id, to: begin + 1, descending: true, limit: maxChunk}
 	for len(lost) > 0 {
 		n := 0
-		var at int64
-		var data []byte
-		err := b.tx.Query(readBackward, []any{th.id, begin, seq, 0, maxChunk}, func(row store.Row) error {
-			if err := row.Scan(&at, &seq, (*rawBytes)(&data)); err != nil {
-				return err
-			}
+		var last key
+		err := b.tx.read(before, func(_ int64, r stored) error {
 			n++
-			for rest := data; len(rest) > 0; {
-				var v numbered
-				var err error
-				if v, rest, err = nextValue(rest, nil); err != nil {
-					return err
-				}
+			last = key{time: r.time, thing: th.id, seq: r.seq}
+			return b.tables.db.values(r.data, th.table.names, nil, func(v numbered) {
 				if m := lost[v.number]; m != nil {
-					m.last, m.value = at, v.value
+					m.last, m.value = r.time, v.value
 					delete(lost, v.number)
 				}
-			}
-			return nil
+			})
 		})
 		if err != nil {
 			return err
@@ -199,7 +191,7 @@ func (b *batch) narrow(th *thing, s *state, from, end int64) error {
 		if n < maxChunk {
 			break
 		}
-		begin = at
+		before.after = &last
 	}
 	return nil
 }

@@ -136,9 +136,6 @@ func nextValue(b []byte, keep func(number uint32) bool) (v numbered, rest []byte
 	return v, b, nil
 }
 
-// rowOverhead is what a row takes beside its values: key, record header and cell pointer.
-const rowOverhead = 18
-
 // state is what is known of a thing without reading its rows.
 type state struct {
 	rows, bytes int64
@@ -169,14 +166,14 @@ func (s *state) stat(number uint32) *stat {
 	return &s.measures[i]
 }
 
-// add counts a row that was written.
-func (s *state) add(at int64, data []byte, values []numbered) {
+// add counts a row of some bytes that was written, with its values sorted.
+func (s *state) add(at, size int64, values []numbered) {
 	if s.rows == 0 || at < s.first {
 		s.first = at
 	}
 	s.last = max(s.last, at)
 	s.rows++
-	s.bytes += int64(len(data)) + rowOverhead
+	s.bytes += size
 	for i, v := range values {
 		if i+1 < len(values) && values[i+1].number == v.number {
 			continue
@@ -191,21 +188,6 @@ func (s *state) add(at int64, data []byte, values []numbered) {
 		}
 		m.count++
 	}
-}
-
-// remove counts a row that was deleted; ranges are for the caller.
-func (s *state) remove(data []byte) error {
-	s.rows--
-	s.bytes -= int64(len(data)) + rowOverhead
-	for len(data) > 0 {
-		v, rest, err := nextValue(data, func(uint32) bool { return false })
-		if err != nil {
-			return err
-		}
-		s.stat(v.number).count--
-		data = rest
-	}
-	return nil
 }
 
 // append encodes a state; decodeState is its inverse.

@@ -17,7 +17,9 @@ const killChild = "BERTH_TEST_TABLE_CHILD"
 func TestMain(m *testing.M) {
 	dir := os.Getenv(killChild)
 	if dir == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		cluster.Stop()
+		os.Exit(code)
 	}
 	tables, err := Open(context.Background(), dir, Config{})
 	if err != nil {

@@ -185,9 +185,13 @@ func (q *Query) check() error {
 
 // selection is a query resolved against the catalogue.
 type selection struct {
-	cursors  []*cursor
-	measures []string        // names by number
-	wanted   map[uint32]bool // nil for all
+	cursors    []*cursor
+	names      *names          // of measures
+	wanted     map[uint32]bool // nil for all
+	descending bool
+	// inRange is a guess at the rows of all tables that lie in the range, and share at the part of
+	// them that is of this query's things.
+	inRange, share float64
 }
 
 func (s *selection) keep(number uint32) bool { return s.wanted == nil || s.wanted[number] }
@@ -200,11 +204,11 @@ func (t *Tables) resolve(q *Query) (*selection, error) {
 	if e == nil {
 		return nil, ErrNotFound
 	}
-	s := &selection{measures: e.measures}
+	s := &selection{names: e.names, descending: q.Descending}
 	if q.Measures != nil {
 		s.wanted = make(map[uint32]bool)
 		for _, name := range q.Measures {
-			if n, ok := e.numbers[name]; ok {
+			if n, ok := e.names.numbers[name]; ok {
 				s.wanted[n] = true
 			}
 		}
@@ -234,6 +238,7 @@ func (t *Tables) resolve(q *Query) (*selection, error) {
 		}
 	}
 	slices.SortFunc(s.cursors, func(a, b *cursor) int { return cmp.Compare(a.name, b.name) })
+	t.estimate(s, e, q.From, q.To)
 	return s, nil
 }
 
@@ -256,17 +261,15 @@ func (t *Tables) scan(ctx context.Context, q Query, yield func(Row, position) bo
 		}
 	}
 	var values []Measure
-	return t.merge(ctx, s.cursors, q.Limit, func(c *cursor, r *stored) (bool, error) {
+	add := func(v numbered) {
+		if s.keep(v.number) && int(v.number) < len(s.names.list) {
+			values = append(values, Measure{s.names.list[v.number], v.value})
+		}
+	}
+	return t.ordered(ctx, s, q.Limit, func(c *cursor, r *stored) (bool, error) {
 		values = values[:0]
-		for b := r.data; len(b) > 0; {
-			v, rest, err := nextValue(b, s.keep)
-			if err != nil {
-				return false, err
-			}
-			b = rest
-			if s.keep(v.number) && int(v.number) < len(s.measures) {
-				values = append(values, Measure{s.measures[v.number], v.value})
-			}
+		if err := t.db.values(r.data, s.names, s.keep, add); err != nil {
+			return false, err
 		}
 		if len(values) == 0 {
 			return true, nil

@@ -28,8 +28,7 @@ func (t *Tables) SetRetention(ctx context.Context, name string, age time.Duratio
 			return notFound(name)
 		}
 		b.then = append(b.then, func() { e.retention, e.maxBytes = retention, maxBytes })
-		_, err := b.tx.Exec(`UPDATE series SET retention = ?, max_bytes = ? WHERE id = ?`, retention, maxBytes, e.id)
-		return err
+		return b.tx.setTable(tableRow{id: e.id, retention: retention, maxBytes: maxBytes})
 	})
 	if err != nil {
 		return fmt.Errorf("set retention: %w", err)
@@ -109,11 +108,7 @@ func (t *Tables) remove(ctx context.Context, e *table) error {
 		b.then = append(b.then, func() {
 			t.dropping = slices.DeleteFunc(t.dropping, func(d *table) bool { return d == e })
 		})
-		if _, err := b.tx.Exec(`DELETE FROM measure WHERE series = ?`, e.id); err != nil {
-			return err
-		}
-		_, err := b.tx.Exec(`DELETE FROM series WHERE id = ?`, e.id)
-		return err
+		return b.tx.removeTable(e.id)
 	})
 }
 
@@ -144,7 +139,7 @@ func (t *Tables) shrink(ctx context.Context, e *table, maxBytes int64) error {
 			return err
 		}
 		cutoff := int64(0)
-		err = t.merge(ctx, s.cursors, int(n), func(_ *cursor, r *stored) (bool, error) {
+		err = t.ordered(ctx, s, int(n), func(_ *cursor, r *stored) (bool, error) {
 			cutoff = r.time + 1
 			n--
 			return n > 0, nil

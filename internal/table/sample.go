@@ -207,7 +207,19 @@ func (t *Tables) sample(ctx context.Context, q Query, yield func(Sample) bool) e
 		return true
 	}
 	stopped := false
-	err = t.merge(ctx, s.cursors, 0, func(c *cursor, r *stored) (bool, error) {
+	var list []accumulator
+	add := func(v numbered) {
+		if !s.keep(v.number) || int(v.number) >= len(s.names.list) {
+			return
+		}
+		i := slices.IndexFunc(list, func(a accumulator) bool { return a.number == v.number })
+		if i < 0 {
+			i = len(list)
+			list = append(list, accumulator{number: v.number})
+		}
+		list[i].add(v.value, q.Descending)
+	}
+	err = t.ordered(ctx, s, 0, func(c *cursor, r *stored) (bool, error) {
 		if begin := r.time - r.time%every; begin != current {
 			if !flush() {
 				stopped = true
@@ -215,23 +227,10 @@ func (t *Tables) sample(ctx context.Context, q Query, yield func(Sample) bool) e
 			}
 			current = begin
 		}
-		list := open[c]
+		list = open[c]
 		had := len(list)
-		for b := r.data; len(b) > 0; {
-			v, rest, err := nextValue(b, s.keep)
-			if err != nil {
-				return false, err
-			}
-			b = rest
-			if !s.keep(v.number) || int(v.number) >= len(s.measures) {
-				continue
-			}
-			i := slices.IndexFunc(list, func(a accumulator) bool { return a.number == v.number })
-			if i < 0 {
-				i = len(list)
-				list = append(list, accumulator{number: v.number})
-			}
-			list[i].add(v.value, q.Descending)
+		if err := t.db.values(r.data, s.names, s.keep, add); err != nil {
+			return false, err
 		}
 		if len(list) > had {
 			open[c] = list
@@ -248,7 +247,7 @@ func (s *selection) sample(at int64, thing string, list []accumulator, aggregate
 	slices.SortFunc(list, func(a, b accumulator) int { return cmp.Compare(a.number, b.number) })
 	out := Sample{Time: at, Thing: thing, Measures: make([]AggregateMeasure, 0, len(list))}
 	for i := range list {
-		m := AggregateMeasure{Name: s.measures[list[i].number]}
+		m := AggregateMeasure{Name: s.names.list[list[i].number]}
 		for _, which := range aggregates {
 			if v, ok := list[i].value(which); ok {
 				m.Values = append(m.Values, AggregateValue{which, v})

@@ -14,11 +14,25 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/berth-iot/berth/internal/postgrestest"
 )
+
+// cluster is the PostgreSQL of these tests.
+var cluster postgrestest.Cluster
+
+// eachDatabase runs a test with a directory for SQLite, and with the URL of an empty PostgreSQL.
+func eachDatabase(t *testing.T, test func(t *testing.T, home string)) {
+	t.Run("SQLite", func(t *testing.T) { t.Parallel(); test(t, t.TempDir()) })
+	t.Run("PostgreSQL", func(t *testing.T) { t.Parallel(); test(t, cluster.Database(t)) })
+}
 
 func open(t testing.TB, dir string, change ...func(*Config)) *Tables {
 	t.Helper()
 	var cfg Config
+	if strings.HasPrefix(dir, "postgres:") {
+		cfg.Database, dir = dir, t.TempDir()
+	}
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -59,11 +73,11 @@ func randomValue(r *rand.Rand) Value {
 }
 
 // randomTable writes random rows, in several inserts, at times that differ per thing.
-func randomTable(t *testing.T, tables *Tables, r *rand.Rand, n int) model {
+func randomTable(t *testing.T, tables *Tables, r *rand.Rand, n, things int) model {
 	var m model
 	used := make(map[string]bool)
 	for len(m) < n {
-		row := Row{Time: int64(1 + r.IntN(20000)), Thing: fmt.Sprintf("t%d", r.IntN(7))}
+		row := Row{Time: int64(1 + r.IntN(20000)), Thing: fmt.Sprintf("t%d", r.IntN(things))}
 		if key := fmt.Sprint(row.Time, row.Thing); used[key] {
 			continue
 		} else {
@@ -171,13 +185,20 @@ func pages(t *testing.T, tables *Tables, q Query) (rows []Row, samples []Sample)
 // and a restart.
 func TestQueryProperty(t *testing.T) {
 	t.Parallel()
+	eachDatabase(t, testQueryProperty)
+}
+
+func testQueryProperty(t *testing.T, dir string) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
-	dir := t.TempDir()
 	tables := open(t, dir)
-	m := randomTable(t, tables, r, 4000)
+	m := randomTable(t, tables, r, 4000, 7)
+	queries := 60
+	if tables.cfg.Database != "" {
+		queries = 15 // each costs many round trips
+	}
 	check := func() {
-		for range 60 {
+		for range queries {
 			q := randomQuery(r)
 			got, _ := pages(t, tables, q)
 			if want := m.query(q); !sameRows(got, want) {
@@ -250,10 +271,14 @@ func checkCatalogue(t *testing.T, tables *Tables, m model) {
 // TestSampleProperty compares down-sampling with a naive computation.
 func TestSampleProperty(t *testing.T) {
 	t.Parallel()
+	eachDatabase(t, testSampleProperty)
+}
+
+func testSampleProperty(t *testing.T, dir string) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 2))
-	tables := open(t, t.TempDir())
-	m := randomTable(t, tables, r, 3000)
+	tables := open(t, dir)
+	m := randomTable(t, tables, r, 3000, 7)
 	for range 60 {
 		q := randomQuery(r)
 		q.Every, q.Aggregates = time.Duration(1+r.IntN(3000))*time.Millisecond, Aggregates
@@ -324,7 +349,10 @@ func TestSampleProperty(t *testing.T) {
 // TestIDs writes rows again: those with an ID once, those without each time.
 func TestIDs(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	eachDatabase(t, testIDs)
+}
+
+func testIDs(t *testing.T, dir string) {
 	tables := open(t, dir)
 	a, b := row(5, "x", 1), row(5, "x", 2)
 	a.ID, b.ID = "message-1", "message-2"
@@ -351,7 +379,11 @@ func TestIDs(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	tables := open(t, t.TempDir())
+	eachDatabase(t, testRefused)
+}
+
+func testRefused(t *testing.T, dir string) {
+	tables := open(t, dir)
 	ok := Measures{{"v", Number(1)}}
 	for what, rows := range map[string][]Row{
 		"none":           {},
@@ -411,10 +443,14 @@ func TestRefused(t *testing.T) {
 // TestRetention moves the clock: readings go by age, then by size, the oldest first.
 func TestRetention(t *testing.T) {
 	t.Parallel()
+	eachDatabase(t, testRetention)
+}
+
+func testRetention(t *testing.T, dir string) {
 	var now atomic.Int64
 	const day = 24 * 3600 * 1000
 	now.Store(100 * day)
-	tables := open(t, t.TempDir(), func(c *Config) {
+	tables := open(t, dir, func(c *Config) {
 		c.Retention = 30 * 24 * time.Hour
 		c.Now = func() time.Time { return time.UnixMilli(now.Load()) }
 	})
@@ -473,7 +509,10 @@ func TestRetention(t *testing.T) {
 // TestDrop deletes a table and makes one of the same name; also what a restart interrupts.
 func TestDrop(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	eachDatabase(t, testDrop)
+}
+
+func testDrop(t *testing.T, dir string) {
 	tables := open(t, dir)
 	var rows []Row
 	for i := range 5000 {
@@ -494,7 +533,8 @@ func TestDrop(t *testing.T) {
 		t.Fatal(err)
 	}
 	var left int
-	if err := tables.db.QueryRow(t.Context(), `SELECT count(*) FROM reading`, nil, &left); err != nil || left != 2 {
+	err := tables.db.read(t.Context(), span{to: MaxTime + 1, limit: 10000}, func(int64, stored) error { left++; return nil })
+	if err != nil || left != 2 {
 		t.Errorf("%d rows left, want 2: %v", left, err)
 	}
 	if p, err := tables.Query(t.Context(), Query{Table: "r"}); err != nil || len(p.Rows) != 1 {
@@ -526,7 +566,10 @@ func TestBackPressure(t *testing.T) {
 // TestValues writes every form and reads it again, also from the latest values after a restart.
 func TestValues(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	eachDatabase(t, testValues)
+}
+
+func testValues(t *testing.T, dir string) {
 	tables := open(t, dir)
 	var all Measures
 	for i, v := range []Value{Bool(true), Bool(false), String(""), String("grün"), JSON(`{"a":[1,2]}`), Number(0), Number(math.Copysign(0, -1)),
@@ -553,7 +596,11 @@ func TestValues(t *testing.T) {
 // TestLargeRows reads rows whose pages end before their limit.
 func TestLargeRows(t *testing.T) {
 	t.Parallel()
-	tables := open(t, t.TempDir())
+	eachDatabase(t, testLargeRows)
+}
+
+func testLargeRows(t *testing.T, dir string) {
+	tables := open(t, dir)
 	for i := range 100 {
 		insert(t, tables, "r", Row{Time: int64(i + 1), Measures: Measures{{"text", String(strings.Repeat("x", 200<<10))}}})
 	}

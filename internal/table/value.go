@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -281,8 +282,8 @@ func (r *Row) check() (cost int, err error) {
 		return 0, err
 	}
 	for what, name := range map[string]string{"thing": r.Thing, "id": r.ID} {
-		if len(name) > MaxName || !utf8.ValidString(name) {
-			return 0, invalid("%s %.40q is not UTF-8 of at most %d bytes", what, name, MaxName)
+		if len(name) > MaxName || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
+			return 0, invalid("%s %.40q is not UTF-8 of at most %d bytes without U+0000", what, name, MaxName)
 		}
 	}
 	if len(r.Measures) == 0 {
@@ -291,8 +292,8 @@ func (r *Row) check() (cost int, err error) {
 	cost = 96 + len(r.Thing) + len(r.ID)
 	values := 0
 	for _, m := range r.Measures {
-		if m.Name == "" || len(m.Name) > MaxName || !utf8.ValidString(m.Name) {
-			return 0, invalid("measure %.40q is not UTF-8 of 1 to %d bytes", m.Name, MaxName)
+		if m.Name == "" || len(m.Name) > MaxName || !utf8.ValidString(m.Name) || strings.ContainsRune(m.Name, 0) {
+			return 0, invalid("measure %.40q is not UTF-8 of 1 to %d bytes without U+0000", m.Name, MaxName)
 		}
 		if m.Value.kind == 0 {
 			return 0, invalid("measure %q has no value", m.Name)

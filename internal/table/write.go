@@ -2,11 +2,10 @@ package table
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
-
-	"github.com/berth-iot/berth/internal/store"
 )
 
 // Bounds of one commit and of what waits for one.
@@ -212,27 +211,15 @@ func (t *Tables) writeLoop() {
 		if len(ops) == 0 {
 			return
 		}
-		b := &batch{tables: t}
-		err := t.db.Write(context.Background(), func(tx *store.Tx) error {
-			b.begin(tx)
-			for _, op := range ops {
-				if op.do != nil {
-					op.err = op.do(b)
-					if op.err != nil {
-						return op.err
-					}
-				} else {
-					op.err = b.resolve(op)
+		err := t.commit(ops)
+		if err != nil && len(ops) > 1 && !errors.Is(err, ErrUnavailable) {
+			// One may have spoilt it for all: give each its own.
+			err = nil
+			for i := range ops {
+				if e := t.commit(ops[i : i+1]); e != nil {
+					ops[i].err = e
 				}
 			}
-			return b.finish()
-		})
-		if err == nil {
-			b.publish()
-			t.counts.commits.Add(1)
-		} else if ops[0].do == nil || ops[0].err == nil {
-			t.counts.failed.Add(1)
-			t.cfg.Log.Error("write to tables failed", "operations", len(ops), "error", err)
 		}
 		t.queue.finished(ops)
 		for _, op := range ops {
@@ -245,4 +232,49 @@ func (t *Tables) writeLoop() {
 			op.done(op.err)
 		}
 	}
+}
+
+// commit does operations in one transaction. The failure of an insert alone is kept in its err.
+func (t *Tables) commit(ops []*operation) error {
+	b := &batch{tables: t}
+	work := func(tx transaction) error {
+		b.begin(tx)
+		for _, op := range ops {
+			if op.do != nil {
+				op.err = op.do(b)
+				if op.err != nil {
+					return op.err
+				}
+			} else {
+				op.err = b.resolve(op)
+			}
+		}
+		return b.finish()
+	}
+	var err error
+	for range 2 { // again if only the connection was found to be gone
+		if t.stale {
+			if err := t.load(context.Background()); err != nil {
+				return err
+			}
+			t.stale = false
+		}
+		if err = t.db.write(context.Background(), work); !errors.Is(err, errNotBegun) {
+			break
+		}
+		t.stale = true
+	}
+	if err == nil {
+		b.publish()
+		t.counts.commits.Add(1)
+		return nil
+	}
+	if errors.Is(err, ErrUnavailable) { // it may have been written
+		t.stale = true
+	}
+	if ops[0].do == nil || ops[0].err == nil {
+		t.counts.failed.Add(1)
+		t.cfg.Log.Error("write to tables failed", "operations", len(ops), "error", err)
+	}
+	return err
 }

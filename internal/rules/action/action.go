@@ -74,6 +74,8 @@ type Services struct {
 	Confirmed func(url string) bool
 	// Publish hands a message to the router. It returns when that has taken it.
 	Publish func(ctx context.Context, p *router.Publication) error
+	// Connections are those of kafka, postgres and file; may be nil.
+	Connections *Connections
 }
 
 // Kind is a kind of action.
@@ -90,6 +92,12 @@ func Kinds() []Kind {
 		{"republish", "RepublishAction", false, func() Action { return new(Republish) }},
 		{"http", "HttpAction", true, func() Action { return new(HTTP) }},
 		{"lambda", "LambdaAction", true, func() Action { return new(Lambda) }},
+		{"kafka", "KafkaAction", true, func() Action { return new(Kafka) }},
+		{"postgres", "PostgresAction", true, func() Action { return new(Postgres) }},
+		{"influx", "InfluxAction", true, func() Action { return new(Influx) }},
+		{"openSearch", "OpenSearchAction", true, func() Action { return &OpenSearch{kind: "openSearch"} }},
+		{"elasticsearch", "ElasticsearchAction", true, func() Action { return &OpenSearch{kind: "elasticsearch"} }},
+		{"file", "FileAction", true, func() Action { return new(File) }},
 		{"dynamoDB", "DynamoAction", true, func() Action { return new(DynamoDB) }},
 		{"dynamoDBv2", "DynamoActionV2", true, func() Action { return new(DynamoDBv2) }},
 		{"sqs", "SqsAction", true, func() Action { return new(SQS) }},
