@@ -15,7 +15,7 @@ import (
 func deviceCommand() *cobra.Command {
 	return group(&cobra.Command{Use: "device", Short: "Be a device, or configure one",
 		Example: `  berth device run --config device.yaml
-  berth device configure --ble --code 1234-5678 --config lamp.yaml`}, deviceRunCommand(), deviceConfigureCommand(), deviceCodeCommand())
+  berth device configure --ble --code 1234-5678 --config lamp.yaml`}, deviceRunCommand(), deviceBootCommand(), deviceConfigureCommand(), deviceCodeCommand())
 }
 
 func deviceRunCommand() *cobra.Command {
@@ -30,7 +30,8 @@ in the folder data of the file while there is no connection, over restarts too.
 
 It ends when it is interrupted, or when standard input ends and there is nothing else to do. Under
 systemd, Type=notify and Restart=on-failure fit: it tells when it is connected, and ends with exit
-code 1 when a job wants a restart.`,
+code 1 when a job wants a restart. With a section ota it takes updates of its own program:
+"berth device boot" starts it then, and rolls back what fails.`,
 		Example: `  berth device run --config device.yaml
   vmstat -n 10 | berth device run --config lines.yaml
 
@@ -83,6 +84,9 @@ code 1 when a job wants a restart.`,
 			})
 			notify("STOPPING=1")
 			if errors.Is(err, gateway.ErrRestart) {
+				if os.Getenv(bootVariable) != "" {
+					return &exitError{restartCode, fmt.Errorf("device: %w", err)}
+				}
 				return fmt.Errorf("device: %w", err)
 			}
 			return err

@@ -100,8 +100,20 @@ func Run(args []string, stdout, stderr io.Writer) int {
 	if h := hint(err); h != "" {
 		fmt.Fprintf(stderr, "hint: %s\n", h)
 	}
+	if coded := (*exitError)(nil); errors.As(err, &coded) {
+		return coded.code
+	}
 	return exitFailed
 }
+
+// exitError is a failure with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
 
 // usageError is a command line that cannot be meant.
 type usageError struct{ err error }

@@ -12,8 +12,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	run := func() { os.Exit(Run(os.Args[1:], os.Stdout, os.Stderr)) }
 	testscript.Main(m, map[string]func(){
-		"berth": func() { os.Exit(Run(os.Args[1:], os.Stdout, os.Stderr)) },
+		"berth":  run,
+		"slot-0": run, // what an update has installed
+		"slot-1": run,
 	})
 }
 

@@ -42,10 +42,21 @@ type Config struct {
 	Telemetry    []Telemetry       `yaml:"telemetry"`
 	Shadow       Shadow            `yaml:"shadow"`
 	Messages     []MessageCommand  `yaml:"messages"`
-	Jobs         []string          `yaml:"jobs"`        // command that gets the job document; exit code 0 is success
+	Jobs         []string          `yaml:"jobs"` // command that gets the job document; exit code 0 is success
+	OTA          OTA               `yaml:"ota"`
 	Environment  map[string]string `yaml:"environment"` // of all commands, beside this program's own
 	// Configuration is for a device that is told the rest by somebody nearby.
 	Configuration Configuration `yaml:"configuration"`
+}
+
+// OTA is how the device's program is updated. `berth device boot` starts what is in the slots.
+type OTA struct {
+	Slots     string        `yaml:"slots"`      // folder of the two images
+	PublicKey string        `yaml:"public-key"` // PEM file, key or certificate; updates have to be signed with its private half
+	Unsigned  bool          `yaml:"unsigned"`   // take any update
+	MaxBytes  int64         `yaml:"max-bytes"`  // of an image; 0 means 128 MiB
+	SelfTest  []string      `yaml:"self-test"`  // command that says with exit code 0 that the new program works
+	Trial     time.Duration `yaml:"trial"`      // until the self-test has to be over; 0 means 10 min
 }
 
 // Claim is how a device without certificate gets one.
@@ -114,7 +125,7 @@ func Load(path string) (*Config, error) {
 	if c.Data == "" {
 		c.Data = "device-data"
 	}
-	for _, name := range []*string{&c.CA, &c.Certificate, &c.Key, &c.Claim.Certificate, &c.Claim.Key, &c.Data, &c.Shadow.DesiredFile, &c.PasswordFile, &c.FlashImage, &c.WebSocket.AccessKeyFile} {
+	for _, name := range []*string{&c.CA, &c.Certificate, &c.Key, &c.Claim.Certificate, &c.Claim.Key, &c.Data, &c.Shadow.DesiredFile, &c.PasswordFile, &c.FlashImage, &c.WebSocket.AccessKeyFile, &c.OTA.Slots, &c.OTA.PublicKey} {
 		if *name != "" && !filepath.IsAbs(*name) {
 			*name = filepath.Join(dir, *name)
 		}
@@ -136,6 +147,11 @@ func (c *Config) check() error {
 	}
 	if err := c.checkWithoutCertificate(); err != nil {
 		errs = append(errs, err)
+	}
+	if o := c.OTA; o.Slots != "" && (o.PublicKey == "") != o.Unsigned {
+		bad("ota: want either public-key or unsigned: true")
+	} else if o.Slots == "" && (o.PublicKey != "" || o.Unsigned || len(o.SelfTest) > 0) {
+		bad("ota: want slots, the folder of the two images")
 	}
 	own := c.Certificate != "" || c.Key != ""
 	if own && (c.Certificate == "" || c.Key == "" || c.Thing == "") {

@@ -148,6 +148,9 @@ func (g *Gateway) config() (device.Config, error) {
 	if err != nil {
 		return conf, err
 	}
+	if conf.OTA, err = g.updates(tr.roots); err != nil {
+		return conf, err
+	}
 	conf.Storage, conf.Dial, conf.Explain, conf.Keys, conf.WillTopic = files, tr.dial, tr.explain, linux.Keys{}, c.WillTopic
 	conf.Link = link.Config{
 		Version:   map[string]mqtt.Version{"5": mqtt.V5, "3.1.1": mqtt.V311}[c.Version],

@@ -212,17 +212,24 @@ func (f *fleet) issue(name string, key *ecdsa.PrivateKey, serial int64) (id devi
 	return device.Identity{Certificate: []byte(certificatePEM(der)), Key: pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}), Thing: name}, nil
 }
 
-// start switches the devices on, over a minute.
+// joining rate, in devices a second: a CA's new devices are looked at 50 times a second.
+const joinRate = 40
+
+// start switches the devices on, over a minute or as long as it takes a server to get to know them.
 func (f *fleet) start() {
 	f.note(f.collector.powerOn())
 	f.collector.mu.Lock()
 	system := f.collector.system
 	f.collector.mu.Unlock()
 	f.note(system.Subscribe("sim/+", 1))
+	// Who is not there yet when a message comes does not get it.
+	f.wait(10*time.Minute, f.collector.connected)
+	f.sleep(time.Second)
 	f.collector.restarts.Go(func() { f.collect(system) })
+	over := max(time.Minute, time.Duration(len(f.nodes)/joinRate)*time.Second)
 	for _, n := range f.nodes {
 		n.mu.Lock()
-		at := time.Duration(f.random(int64(time.Minute)))
+		at := time.Duration(f.random(int64(over)))
 		n.ticker = time.AfterFunc(at+time.Duration(f.random(int64(f.cfg.Every))), n.publish)
 		n.mu.Unlock()
 		n.restarts.Go(func() {
@@ -397,7 +404,25 @@ func (f *fleet) drain() {
 		}
 		return true
 	})
-	f.sleep(30 * time.Second)
+	// What is acknowledged may still wait for the collector on the server.
+	for before, quiet := -1, 0; quiet < 2 && !f.stopped.Load(); {
+		f.sleep(30 * time.Second)
+		if now := f.messages(); now == before {
+			quiet++
+		} else {
+			before, quiet = now, 0
+		}
+	}
+}
+
+// messages counts those that have arrived.
+func (f *fleet) messages() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, of := range f.received {
+		n += len(of)
+	}
+	return n
 }
 
 // count compares what was published with what came.
