@@ -53,6 +53,7 @@ func TestImports(t *testing.T) {
 			case strings.HasPrefix(path, "esp32/") && (strings.HasPrefix(name, module+"esp/") || chip[name]):
 			case core[name]:
 			case onMachine && beside[path[:strings.LastIndexByte(path, '/')+1]] == name:
+			case strings.HasPrefix(path, "typed/") && name == "encoding/json":
 			case strings.HasPrefix(path, "espidentity/") && (strings.HasPrefix(name, module+"esp/") || !strings.Contains(strings.Split(name, "/")[0], ".")):
 				// It reads the formats of ESP32's flash, for machines that hold an image of one.
 			case onMachine && !strings.HasPrefix(name, module) && !strings.Contains(strings.Split(name, "/")[0], "."):

@@ -87,6 +87,7 @@ type Telemetry struct {
 	Topic   string        `yaml:"topic"`
 	Command []string      `yaml:"command"` // its output is one message
 	Every   time.Duration `yaml:"every"`   // of a command; 0 means 1 min
+	File    string        `yaml:"file"`    // its content, without white space at the ends, is one message
 	Stdin   bool          `yaml:"stdin"`   // each line of standard input is one message
 	QoS     *byte         `yaml:"qos"`     // 0 or 1; 1 if absent
 }
@@ -128,6 +129,11 @@ func Load(path string) (*Config, error) {
 	for _, name := range []*string{&c.CA, &c.Certificate, &c.Key, &c.Claim.Certificate, &c.Claim.Key, &c.Data, &c.Shadow.DesiredFile, &c.PasswordFile, &c.FlashImage, &c.WebSocket.AccessKeyFile, &c.OTA.Slots, &c.OTA.PublicKey} {
 		if *name != "" && !filepath.IsAbs(*name) {
 			*name = filepath.Join(dir, *name)
+		}
+	}
+	for i := range c.Telemetry {
+		if f := &c.Telemetry[i].File; *f != "" && !filepath.IsAbs(*f) {
+			*f = filepath.Join(dir, *f)
 		}
 	}
 	if err := c.check(); err != nil {
@@ -174,8 +180,14 @@ func (c *Config) check() error {
 		if err := topic.Standard.CheckName(t.Topic); err != nil {
 			bad("telemetry: %w", err)
 		}
-		if (len(t.Command) > 0) == t.Stdin {
-			bad("telemetry %q: want either command or stdin", t.Topic)
+		ways := 0
+		for _, way := range []bool{len(t.Command) > 0, t.File != "", t.Stdin} {
+			if way {
+				ways++
+			}
+		}
+		if ways != 1 {
+			bad("telemetry %q: want one of command, file and stdin", t.Topic)
 		}
 		if t.QoS != nil && *t.QoS > 1 {
 			bad("telemetry %q: qos %d: want 0 or 1", t.Topic, *t.QoS)

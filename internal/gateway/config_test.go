@@ -33,7 +33,7 @@ func TestLoad(t *testing.T) {
 		"endpoint: x\nclaim: {certificate: c}": "certificate, key and template belong together",
 		"endpoint: x\nmqtt: 4":                 `mqtt "4"`,
 		"endpoint: x\nqueue: {drop: some}":     `drop "some"`,
-		"endpoint: x\ntelemetry: [{topic: a}]": "either command or stdin",
+		"endpoint: x\ntelemetry: [{topic: a}]": "one of command, file and stdin",
 		"endpoint: x\ntelemetry: [{topic: a/+, stdin: true}]":                   "wildcard",
 		"endpoint: x\nmessages: [{filter: a}]":                                  "no command",
 		"endpoint: x\nwebsocket: {access-key-file: k}":                          "thing is missing",

@@ -367,13 +367,36 @@ func (g *Gateway) every(interval, otherwise time.Duration, f func()) {
 }
 
 func (g *Gateway) sample(t Telemetry) {
-	out, err := g.run(g.ctx, t.Command, nil, commandTimeout)
+	var out []byte
+	var err error
+	if t.File != "" {
+		out, err = readFile(t.File)
+	} else {
+		out, err = g.run(g.ctx, t.Command, nil, commandTimeout)
+	}
 	if err == nil {
 		err = g.publish(t, out, nil)
 	}
 	if err != nil && g.ctx.Err() == nil {
 		g.failed(err)
 	}
+}
+
+// readFile reads a file of telemetry, which may have no size, as those of /proc and /sys.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("telemetry: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxOutput+1))
+	if err != nil {
+		return nil, fmt.Errorf("telemetry: %w", err)
+	}
+	if len(b) > maxOutput {
+		return nil, fmt.Errorf("telemetry: %s has more than %d bytes", name, maxOutput)
+	}
+	return bytes.TrimSpace(b), nil
 }
 
 func (g *Gateway) report() {

@@ -67,7 +67,7 @@ func TestGatewayCommands(t *testing.T) {
 	t.Parallel()
 	in := newInstance(t)
 	path := in.configure(t, `
-telemetry: [{topic: load, command: [echo, "0.5"], every: 1h}]
+telemetry: [{topic: load, command: [echo, "0.5"], every: 1h}, {topic: cpu, file: cpu.txt, every: 1h}]
 shadow:
   desired-command: [sh, -c, 'cat > desired.txt && mv desired.txt "$OUT/desired"']
   reported-command: [echo, '{"version":"1.0"}']
@@ -84,6 +84,9 @@ environment: {OUT: OUTDIR}
 	}
 	c := in.connect(t, mqtt.Connect{ClientID: "listener"})
 	c.subscribe(t, 0, "load")
+	cpu := in.connect(t, mqtt.Connect{ClientID: "listener to a file"})
+	cpu.subscribe(t, 0, "cpu")
+	writeFile(t, filepath.Dir(path), "cpu.txt", "42000\n")
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
 	var log []string
@@ -118,6 +121,9 @@ environment: {OUT: OUTDIR}
 		_, _, answer := in.call(t, "GET", "/things/lamp/shadow", "")
 		json.Unmarshal([]byte(answer), &doc)
 		return doc.State.Reported
+	}
+	if _, payload := cpu.message(t); payload != "42000" {
+		t.Errorf("from a file: %q", payload)
 	}
 	if _, payload := c.message(t); payload != "0.5" {
 		t.Errorf("telemetry %q", payload)
