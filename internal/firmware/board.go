@@ -62,6 +62,8 @@ type Config struct {
 type Board struct {
 	cfg Config
 
+	power sync.Mutex // held while it is switched
+
 	mu     sync.Mutex
 	run    *run
 	closed bool
@@ -87,15 +89,27 @@ func (b *Board) Claim(t identity.Template) { b.cfg.Template = t }
 
 // PowerOn starts what the bootloader finds in the flash. Power that is on goes off first.
 func (b *Board) PowerOn() virtualesp.Boot {
-	b.PowerOff()
+	b.power.Lock()
+	defer b.power.Unlock()
+	return b.on()
+}
+
+func (b *Board) on() virtualesp.Boot {
+	b.off()
 	boot := virtualesp.StartFrom(b.cfg.Flash, b.cfg.Chip, virtualesp.BootOptions{Rollback: true})
-	b.Boot(boot)
+	b.boot(boot)
 	return boot
 }
 
 // Boot starts what a bootloader has found. It satisfies virtualesp.Config.Boot.
 func (b *Board) Boot(boot virtualesp.Boot) {
-	b.PowerOff()
+	b.power.Lock()
+	defer b.power.Unlock()
+	b.off()
+	b.boot(boot)
+}
+
+func (b *Board) boot(boot virtualesp.Boot) {
 	if b.cfg.Booted != nil {
 		b.cfg.Booted(boot)
 	}
@@ -112,7 +126,7 @@ func (b *Board) Boot(boot virtualesp.Boot) {
 	closed := b.closed
 	b.mu.Unlock()
 	if closed {
-		b.PowerOff()
+		b.off()
 	}
 }
 
@@ -129,6 +143,12 @@ func (b *Board) Cut() {
 
 // PowerOff takes the power away.
 func (b *Board) PowerOff() {
+	b.power.Lock()
+	defer b.power.Unlock()
+	b.off()
+}
+
+func (b *Board) off() {
 	b.mu.Lock()
 	r := b.run
 	b.run = nil
@@ -256,12 +276,13 @@ func (b *Board) start(boot virtualesp.Boot) (*run, error) {
 // restart is what esp_restart does: off, and on again from what is in flash.
 func (b *Board) restart(r *run) {
 	b.work.Go(func() {
+		b.power.Lock()
+		defer b.power.Unlock()
 		b.mu.Lock()
-		current := b.run == r || b.run == nil
-		closed := b.closed
+		current := b.run == r && !b.closed
 		b.mu.Unlock()
-		if current && !closed {
-			b.PowerOn()
+		if current { // somebody else may have switched it meanwhile
+			b.on()
 		}
 	})
 }
