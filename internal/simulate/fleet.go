@@ -102,7 +102,7 @@ func newFleet(cfg Config, began time.Time, stopped *atomic.Bool) (_ *fleet, err 
 		return nil, err
 	}
 	for i := range cfg.Devices + 1 {
-		n := &node{f: f, name: fmt.Sprintf("device-%06d", i), storage: flash.NewMemory(), open: make(map[uint64]bool), dropped: make(map[uint64]bool), lost: make(map[uint64]bool)}
+		n := &node{f: f, name: fmt.Sprintf("device-%06d", i), storage: flash.NewMemory(), power: make(lock, 1), open: make(map[uint64]bool), dropped: make(map[uint64]bool), lost: make(map[uint64]bool)}
 		n.slots = &slots{size: max(cfg.Update, 4096), powered: func() bool { return !n.storage.Off() }}
 		if n.id, err = f.issue(n.name, key, int64(i+2)); err != nil {
 			return nil, err

@@ -27,6 +27,7 @@ type node struct {
 	wire    wire
 	skew    time.Duration // of its clock
 	offline atomic.Bool
+	power   lock // held while it is switched
 
 	mu       sync.Mutex
 	system   *device.System
@@ -57,16 +58,29 @@ func (clockSource) Time(ctx context.Context) (time.Time, error) {
 	}
 }
 
+// lock is a mutex whose waiting lets virtual time pass, which that of a sync.Mutex does not.
+type lock chan struct{}
+
+func (l lock) Lock()   { l <- struct{}{} }
+func (l lock) Unlock() { <-l }
+
 // powerOn starts the library on what is in flash.
 func (n *node) powerOn() error {
+	n.power.Lock()
+	defer n.power.Unlock()
+	return n.on()
+}
+
+func (n *node) on() error {
 	n.storage.PowerOn()
 	n.slots.boot()
 	clock := link.NewClock(func() time.Time { return time.Now().Add(n.skew) }, n.f.began.Add(-24*time.Hour))
 	tr := &linux.Transport{Address: net.JoinHostPort("localhost", fmt.Sprint(n.f.port)), Roots: n.f.roots, Clock: clock,
 		Connect: func(ctx context.Context, _, _ string) (net.Conn, error) { return n.dial(ctx) }}
+	var current *device.System
 	cfg := device.Config{
 		Storage: n.storage, Dial: tr.Dial, Explain: tr.Explain, Given: n.id,
-		Restart: func() { n.restarts.Go(func() { n.again() }) },
+		Restart: func() { n.restarts.Go(func() { n.again(current) }) },
 		Link:    link.Config{Clock: clock, Time: clockSource{}, Random: n.f.random},
 	}
 	if n.f.cfg.Scheme == Tutorial {
@@ -75,7 +89,6 @@ func (n *node) powerOn() error {
 	if n.f.cfg.Update > 0 {
 		cfg.OTA = &ota.Config{Slots: n.slots, Unsigned: true, Trial: 5 * time.Minute}
 	}
-	var current *device.System
 	mine := func() bool { return n.system == current }
 	system, err := device.New(cfg, device.Handlers{
 		Event: func(e link.Event) {
@@ -146,19 +159,30 @@ func (n *node) losePower(write int) {
 	n.mu.Unlock()
 	n.restarts.Go(func() {
 		n.f.wait(10*time.Second, n.storage.Off)
-		n.powerOff()
+		n.power.Lock()
+		defer n.power.Unlock()
+		n.off()
 		time.Sleep(3 * time.Second)
-		n.mu.Lock()
-		closed := n.closed
-		n.mu.Unlock()
-		if !closed {
-			n.f.note(n.powerOn())
+		if !n.over() {
+			n.f.note(n.on())
 		}
 	})
 }
 
 // powerOff ends the library without a farewell.
 func (n *node) powerOff() {
+	n.power.Lock()
+	defer n.power.Unlock()
+	n.off()
+}
+
+func (n *node) over() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.closed
+}
+
+func (n *node) off() {
 	n.mu.Lock()
 	system, conn := n.system, n.conn
 	n.system, n.lastUp = nil, time.Time{}
@@ -177,14 +201,17 @@ func (n *node) powerOff() {
 	}
 }
 
-// again is a restart that the library wants: everything is in flash.
-func (n *node) again() {
-	n.powerOff()
+// again is a restart that the library wants, with everything in flash, unless the device was switched
+// meanwhile.
+func (n *node) again(system *device.System) {
+	n.power.Lock()
+	defer n.power.Unlock()
 	n.mu.Lock()
-	closed := n.closed
+	current := n.system == system && !n.closed
 	n.mu.Unlock()
-	if !closed {
-		n.f.note(n.powerOn())
+	if current {
+		n.off()
+		n.f.note(n.on())
 	}
 }
 
