@@ -34,7 +34,7 @@ func Scan(ctx context.Context, adapter string, seen func(Found) (enough bool)) e
 func scan(ctx context.Context, a *bluetooth.Adapter, seen func(Found, bluetooth.Address) bool) (found bool, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("Bluetooth: scan: %v", v)
+			err = fmt.Errorf("bluetooth: scan: %v", v)
 		}
 	}()
 	service := uuid(configuration.ServiceUUID)
@@ -50,7 +50,7 @@ func scan(ctx context.Context, a *bluetooth.Adapter, seen func(Found, bluetooth.
 		}
 	})
 	if err != nil {
-		return found, fmt.Errorf("Bluetooth: scan: %w", err)
+		return found, fmt.Errorf("bluetooth: scan: %w", err)
 	}
 	return found, nil
 }
@@ -71,23 +71,23 @@ func Dial(ctx context.Context, adapter, name string) (conn configuration.Conn, e
 	case err != nil:
 		return nil, err
 	case !found && name == "":
-		return nil, fmt.Errorf("Bluetooth: no device waits for its configuration nearby: %w", ctx.Err())
+		return nil, fmt.Errorf("bluetooth: no device waits for its configuration nearby: %w", ctx.Err())
 	case !found:
-		return nil, fmt.Errorf("Bluetooth: no device %q waits for its configuration nearby: %w", name, ctx.Err())
+		return nil, fmt.Errorf("bluetooth: no device %q waits for its configuration nearby: %w", name, ctx.Err())
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("Bluetooth: connect: %v", v)
+			err = fmt.Errorf("bluetooth: connect: %v", v)
 		}
 	}()
 	device, err := a.Connect(address, bluetooth.ConnectionParams{})
 	if err != nil {
-		return nil, fmt.Errorf("Bluetooth: connect: %w", err)
+		return nil, fmt.Errorf("bluetooth: connect: %w", err)
 	}
 	c := &centralConn{device: device, values: make(chan value, 64), over: make(chan struct{})}
 	if err := c.discover(); err != nil {
 		_ = device.Disconnect()
-		return nil, fmt.Errorf("Bluetooth: %w", err)
+		return nil, fmt.Errorf("bluetooth: %w", err)
 	}
 	return c, nil
 }

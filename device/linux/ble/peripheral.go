@@ -31,7 +31,7 @@ type Peripheral struct {
 func enable(name string) (a *bluetooth.Adapter, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			a, err = nil, fmt.Errorf("Bluetooth: %v", v)
+			a, err = nil, fmt.Errorf("bluetooth: %v", v)
 		}
 	}()
 	if name == "" {
@@ -39,7 +39,7 @@ func enable(name string) (a *bluetooth.Adapter, err error) {
 	}
 	a = bluetooth.NewAdapter(name)
 	if err := a.Enable(); err != nil {
-		return nil, fmt.Errorf("Bluetooth: BlueZ and an adapter %s are needed: %w", name, err)
+		return nil, fmt.Errorf("bluetooth: BlueZ and an adapter %s are needed: %w", name, err)
 	}
 	return a, nil
 }
@@ -53,11 +53,11 @@ func (p *Peripheral) Up(context.Context) (err error) {
 // Serve advertises until the context ends.
 func (p *Peripheral) Serve(ctx context.Context, s *configuration.Service) (err error) {
 	if p.adapter == nil {
-		return errors.New("Bluetooth is not up")
+		return errors.New("bluetooth is not up")
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("Bluetooth: %v", v)
+			err = fmt.Errorf("bluetooth: %v", v)
 		}
 	}()
 	conn := &peripheralConn{values: make(chan value, 64), over: make(chan struct{})}
@@ -73,16 +73,16 @@ func (p *Peripheral) Serve(ctx context.Context, s *configuration.Service) (err e
 		})
 	}
 	if err := p.adapter.AddService(&service); err != nil {
-		return fmt.Errorf("Bluetooth: add service: %w", err)
+		return fmt.Errorf("bluetooth: add service: %w", err)
 	}
 	defer p.adapter.RemoveService(&service)
 	advertisement := p.adapter.DefaultAdvertisement()
 	options := bluetooth.AdvertisementOptions{LocalName: p.Name, ServiceUUIDs: []bluetooth.UUID{service.UUID}}
 	if err := advertisement.Configure(options); err != nil {
-		return fmt.Errorf("Bluetooth: advertise: %w", err)
+		return fmt.Errorf("bluetooth: advertise: %w", err)
 	}
 	if err := advertisement.Start(); err != nil {
-		return fmt.Errorf("Bluetooth: advertise: %w", err)
+		return fmt.Errorf("bluetooth: advertise: %w", err)
 	}
 	defer advertisement.Stop()
 	// BlueZ does not say who writes nor when he is gone: all of it is one connection, and the streams

@@ -76,16 +76,6 @@ func (v *service) endpoint(ctx context.Context, cfg aws.Config) (address string,
 	return "https://" + v.host + "." + cfg.Region + "." + domain, false
 }
 
-// elsewhere reports whether a service's endpoint is configured.
-func (a *AWS) elsewhere(ctx context.Context, v *service) bool {
-	cfg, err := a.config(ctx, "")
-	if err != nil {
-		return false
-	}
-	_, own := v.endpoint(ctx, cfg)
-	return own
-}
-
 // ask calls an operation with a body that is made JSON, and reads the answer into out, which may be
 // nil. For services with paths the operation is the path.
 func (a *AWS) ask(ctx context.Context, v *service, operation string, in, out any) error {
