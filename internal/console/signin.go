@@ -109,7 +109,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	}
 	c.cookie(w, r, token, longestTime)
 	c.note(r.Context(), entry{Who: who, Role: role, Source: address(r).String(), Operation: "SignIn", Method: r.Method, Path: r.URL.Path, Status: 200})
-	answer(w, c.state(s, token))
+	answer(w, c.state(r, s, token))
 }
 
 // cookie sets the session's cookie, or removes it if age is negative.
@@ -127,11 +127,12 @@ type state struct {
 	User     string `json:"user,omitempty"`
 	Role     string `json:"role,omitempty"`
 	CSRF     string `json:"csrfToken,omitempty"`
-	Ends     int64  `json:"endsAt,omitempty"` // milliseconds since 1970
+	Ends     int64  `json:"endsAt,omitempty"`  // milliseconds since 1970
+	Address  string `json:"address,omitempty"` // that the request came from
 }
 
-func (c *Console) state(s *session, token string) state {
-	return state{true, s.who, s.role, csrf(token), s.ends().UnixMilli()}
+func (c *Console) state(r *http.Request, s *session, token string) state {
+	return state{true, s.who, s.currentRole(), csrf(token), s.ends().UnixMilli(), address(r).String()}
 }
 
 func (c *Console) describe(w http.ResponseWriter, r *http.Request) {
@@ -140,7 +141,7 @@ func (c *Console) describe(w http.ResponseWriter, r *http.Request) {
 		answer(w, state{})
 		return
 	}
-	answer(w, c.state(s, token))
+	answer(w, c.state(r, s, token))
 }
 
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request, s *session) {

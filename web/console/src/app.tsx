@@ -53,21 +53,19 @@ function Frame() {
   return (
     <div class={menuOpen.value ? 'frame menu-open' : 'frame'}>
       <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); document.getElementById('main')?.focus(); }}>Skip to the page</a>
-      <div class="bar">
+      <header class="bar">
         <button type="button" class="button quiet square" aria-label="Menu" aria-expanded={menuOpen.value} aria-controls="side" onClick={() => (menuOpen.value = !menuOpen.value)}><Icon name="menu" /></button>
         <a class="brand" href={to(['start'])}><Logo /> berth</a>
-      </div>
-      <div class="side" id="side">
+      </header>
+      <nav class="side" id="side" aria-label="Pages">
         <a class="brand" href={to(['start'])}><Logo /> berth</a>
-        <nav aria-label="Pages">
-          <ul>
-            {pages.map((p) => (
-              <li key={p.name}>
-                <a href={to([p.name])} aria-current={p === page ? 'page' : undefined}><Icon name={p.icon} /> {p.title}</a>
-              </li>
-            ))}
-          </ul>
-        </nav>
+        <ul>
+          {pages.map((p) => (
+            <li key={p.name}>
+              <a href={to([p.name])} aria-current={p === page ? 'page' : undefined}><Icon name={p.icon} /> {p.title}</a>
+            </li>
+          ))}
+        </ul>
         <div class="side-foot">
           <div class="who" title={s.user}>
             <span class="who-name">{s.user === 'console' ? 'Console password' : s.user}</span>
@@ -79,7 +77,7 @@ function Frame() {
             <button type="button" class="button quiet square" aria-label="Sign out" title="Sign out" onClick={() => signOut().catch(() => {})}><Icon name="signout" /></button>
           </div>
         </div>
-      </div>
+      </nav>
       <div class="shade" onClick={() => (menuOpen.value = false)} />
       <main id="main" tabIndex={-1}>
         {page ? <Guard key={page.name + '/' + path.join('/')}><Outlet page={page} path={path} /></Guard> : <NotFound />}

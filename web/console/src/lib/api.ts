@@ -8,6 +8,7 @@ export interface Session {
   role?: 'admin' | 'viewer';
   csrfToken?: string;
   endsAt?: number;
+  address?: string; // of this browser, as the server sees it
 }
 
 /** session is undefined until the server has said whether somebody is signed in. */

@@ -123,7 +123,7 @@ export function Empty({ icon, title, children, actions }: { icon: IconName; titl
   return (
     <div class="empty">
       <span class="empty-icon"><Icon name={icon} size={28} /></span>
-      <h3>{title}</h3>
+      <h2>{title}</h2>
       {children && <div class="empty-text">{children}</div>}
       {actions && <div class="actions">{actions}</div>}
     </div>

@@ -1,1 +1,0 @@
-import{g as t}from"./chunk-CIRYA6SR.js";function f(){return t("h1",{children:"activity"})}export{f as default};
