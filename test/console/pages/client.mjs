@@ -2,7 +2,7 @@ import { assert, look, open, saved, visit } from '../harness.mjs';
 
 const send = async (page, topic, payload, more) => {
   await page.getByLabel('Topic', { exact: true }).fill(topic);
-  await page.getByLabel('Message', { exact: true }).fill(payload);
+  await page.getByRole('textbox', { name: 'Message', exact: true }).fill(payload);
   await more?.();
   await page.getByRole('button', { name: 'Send' }).click();
 };
@@ -43,7 +43,7 @@ export const checks = {
     await page.getByText('sent', { exact: true }).waitFor();
     await page.getByLabel('Retain').uncheck();
     await listen(page, 'attic/state');
-    await page.getByText('retained', { exact: true }).waitFor();
+    await line(page, /^attic.statere/).waitFor();
     await look(page, 'client');
 
     await page.getByLabel('Filter messages by topic or text').fill('attic');

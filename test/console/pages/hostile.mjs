@@ -17,6 +17,7 @@ export const checks = {
     await page.getByRole('link', { name: '__proto__' }).click();
     await page.getByRole('tab', { name: 'Shadows' }).click();
     await page.getByText(script, { exact: true }).first().waitFor();
+    assert.ok(!/[\u202a-\u202e\u2066-\u2069]/.test(await page.evaluate(() => document.body.innerText)), 'a mark of direction is not shown as what it is');
     await look(page, 'hostile-shadow');
     await visit(page, '#/things');
     await page.getByRole('link', { name: 'constructor' }).waitFor();

@@ -18,7 +18,7 @@ export const checks = {
       await body.evaluate((el, n) => { el.scrollTop = n * 1500; }, i);
       await page.waitForTimeout(16);
     }
-    await page.getByRole('link', { name: 'thing-001000' }).waitFor({ state: 'attached' });
+    await page.getByRole('link', { name: 'thing-001030' }).waitFor({ state: 'attached' });
     const began = Date.now();
     await body.evaluate((el) => { el.scrollTop = el.scrollHeight; });
     await page.getByRole('link', { name: 'thing-099999' }).waitFor({ timeout: 60_000 });

@@ -55,7 +55,7 @@ export const checks = {
 
     await page.getByRole('button', { name: 'Delete' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
-    await page.getByRole('dialog').getByRole('alert').waitFor(); // it is attached
+    await page.getByRole('alert').getByText('It is attached').waitFor();
     await page.getByRole('button', { name: 'Cancel' }).click();
     await page.getByRole('tab', { name: 'Used by' }).click();
     await page.getByRole('button', { name: 'Detach' }).click();
@@ -75,7 +75,7 @@ export const checks = {
     await look(page, 'activity-details');
     await page.getByRole('dialog').getByRole('button', { name: 'Close' }).click();
     await page.getByRole('tab', { name: 'Denials' }).click();
-    await page.getByText('Nothing was refused').waitFor();
+    await page.getByRole('heading', { name: 'Denials' }).waitFor();
     await page.getByRole('tab', { name: 'Connections' }).click();
     await look(page, 'activity-connections');
   },

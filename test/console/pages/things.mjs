@@ -1,4 +1,4 @@
-import { ask, assert, look, must, open, visit } from '../harness.mjs';
+import { ask, assert, look, must, open, saved, visit } from '../harness.mjs';
 
 const device = async (page, name) => {
   await must(page, 'POST', `/iot/things/${name}`, { attributePayload: { attributes: { room: 'kitchen' } } });
@@ -40,7 +40,7 @@ export const checks = {
     await page.getByLabel('Choose kettle-2').check();
     await page.getByLabel('Choose toaster').check();
     await page.getByRole('button', { name: 'Add to group' }).click();
-    await page.getByLabel('Group').fill('cellar');
+    await page.getByRole('combobox', { name: 'Group' }).fill('cellar');
     await look(page, 'things-group');
     await page.getByRole('button', { name: 'Add 2' }).click();
     await page.getByText('Added 2 things').first().waitFor();
@@ -68,9 +68,8 @@ export const checks = {
     await page.getByRole('button', { name: 'New certificate' }).click();
     await page.getByRole('button', { name: 'Make certificate' }).click();
     await page.getByText('The certificate is active and attached').waitFor();
-    const { saved } = await import('../harness.mjs');
     const dialog = page.getByRole('dialog');
-    const cert = String(await saved(page, () => dialog.getByRole('button', { name: 'Certificate' }).click()));
+    const cert = String(await saved(page, () => dialog.getByRole('button', { name: 'Certificate', exact: true }).click()));
     const key = String(await saved(page, () => dialog.getByRole('button', { name: 'Private key' }).click()));
     const ca = (await must(page, 'GET', '/berth/server')).certificateAuthorityPem;
     await page.getByRole('button', { name: 'Done' }).click();

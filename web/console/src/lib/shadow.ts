@@ -1,5 +1,5 @@
 // Shadow documents: reported and desired side by side, and the smallest change from one to another.
-import { parse, pretty } from './text';
+import { parse, pretty, visible } from './text';
 import type { Json } from './text';
 
 export type Tree = { [k: string]: Json };
@@ -59,4 +59,4 @@ export function readTree(text: string): { tree?: Tree; error?: string; line?: nu
   return isTree(value) ? { tree: value } : { error: 'The state is a JSON object, such as {"on": true}.' };
 }
 
-export const show = (v: Json | undefined) => (v === undefined ? '' : typeof v === 'string' ? v : pretty(v));
+export const show = (v: Json | undefined) => (v === undefined ? '' : visible(typeof v === 'string' ? v : pretty(v)));

@@ -12,6 +12,10 @@ export function utf8(b: Uint8Array): string | undefined {
   }
 }
 
+/** visible shows characters that would move or hide others, such as marks of direction, by their code. */
+export const visible = (s: string) =>
+  s.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, (c) => `⟨U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}⟩`);
+
 export const encode = (s: string) => new TextEncoder().encode(s);
 
 /** hexdump shows bytes as offset, hexadecimal and ASCII, sixteen a line. */

@@ -1,8 +1,8 @@
 import { useState } from 'preact/hooks';
 import { berth } from '../lib/api';
 import { place, setQuery, to } from '../lib/router';
-import { disconnectWords, moment, prettyText } from '../lib/text';
-import { Badge, Button, Card, Dialog, Empty, Fact, Facts, Loading, Page, Problem, TabPanel, Table, Tabs, useLoad } from '../ui/all';
+import { disconnectWords, moment, prettyText, visible } from '../lib/text';
+import { Badge, Button, Card, Dialog, Empty, Fact, Facts, Loading, Page, Problem, Stamp, TabPanel, Table, Tabs, useLoad } from '../ui/all';
 
 type Tab = 'changes' | 'denials' | 'connections';
 
@@ -34,7 +34,7 @@ function Changes() {
       {value.entries.length ? (
         <Table label="Changes" columns={['When', 'Who', 'What', 'Where', '']} rows={value.entries.map((e) => ({
           key: e.id,
-          cells: [moment(e.timestamp), <span dir="auto">{who(e.user)}</span>, <span class="inline"><strong>{e.operation}</strong>{e.status >= 400 && <Badge tone="bad">{e.status}</Badge>}</span>, <code dir="auto">{readable(e.path)}</code>,
+          cells: [<Stamp ms={e.timestamp} />, <span dir="auto">{who(e.user)}</span>, <span class="inline"><strong>{e.operation}</strong>{e.status >= 400 && <Badge tone="bad">{e.status}</Badge>}</span>, <code dir="auto">{readable(e.path)}</code>,
             e.request || e.before || e.after ? <Button onClick={() => setLooking(e)}>Details</Button> : ''],
         }))} />
       ) : <Empty icon="activity" title="No changes yet">Everything that somebody changes in this console is written down here, with what it was before and after.</Empty>}
@@ -44,7 +44,7 @@ function Changes() {
             <Fact name="When">{moment(looking.timestamp)}</Fact><Fact name="Who">{who(looking.user)}, from {looking.sourceIp}</Fact>
             <Fact name="Request"><code>{looking.method} {readable(looking.path)}</code></Fact><Fact name="Answer">{looking.status}</Fact>
           </Facts>
-          {([['Asked for', looking.request], ['Before', looking.before], ['After', looking.after]] as const).map(([t, s]) => s && <div key={t}><h3>{t}</h3><pre class="box" tabIndex={0} dir="auto" aria-label={t}>{prettyText(s).text}</pre></div>)}
+          {([['Asked for', looking.request], ['Before', looking.before], ['After', looking.after]] as const).map(([t, s]) => s && <div key={t}><h3>{t}</h3><pre class="box" tabIndex={0} dir="auto" aria-label={t}>{visible(prettyText(s).text)}</pre></div>)}
         </Dialog>
       )}
     </Card>
@@ -53,7 +53,7 @@ function Changes() {
 
 function readable(path: string): string {
   try {
-    return decodeURIComponent(path);
+    return visible(decodeURIComponent(path));
   } catch {
     return path;
   }
@@ -69,8 +69,8 @@ function Denials() {
     <Card tight title="Denials" actions={<><span class="muted">{value.total} since the server started</span><Button icon="refresh" onClick={reload}>Load again</Button></>}>
       {value.denials.length ? (
         <Table label="Denials" columns={['When', 'Client', 'What', 'Why']} rows={value.denials.map((d, i) => ({
-          key: i, cells: [moment(Date.parse(d.time)), <span dir="auto">{d.clientId ? <a href={to(['things', d.clientId], { tab: 'history' })}>{d.clientId}</a> : d.sourceIp ?? ''}</span>,
-            <span><Badge>{d.kind}</Badge> <code>{d.action ?? ''}</code> <code dir="auto">{d.resource ?? ''}</code></span>, <span dir="auto">{d.reason}</span>],
+          key: i, cells: [<Stamp ms={Date.parse(d.time)} />, <span dir="auto">{d.clientId ? <a href={to(['things', d.clientId], { tab: 'history' })}>{visible(d.clientId)}</a> : d.sourceIp ?? ''}</span>,
+            <span><Badge>{d.kind}</Badge> <code>{d.action ?? ''}</code> <code dir="auto">{visible(d.resource ?? '')}</code></span>, <span dir="auto">{visible(d.reason)}</span>],
         }))} />
       ) : <Empty icon="policies" title="Nothing was refused">Refused connections, messages and subscriptions, and failed handshakes, are here in words.</Empty>}
     </Card>
@@ -87,7 +87,7 @@ function Connections() {
     <Card tight title="Connections" actions={<Button icon="refresh" onClick={reload}>Load again</Button>}>
       {value.events.length ? (
         <Table label="Connections" columns={['When', 'Client', 'What', 'Why', 'From']} rows={value.events.map((e, i) => ({
-          key: i, cells: [moment(e.timestamp), <span dir="auto">{e.clientId}</span>, <Badge tone={e.eventType === 'connected' ? 'good' : e.eventType === 'connect_failed' ? 'bad' : 'none'}>{e.eventType === 'connected' ? 'connected' : e.eventType === 'disconnected' ? 'left' : 'was refused'}</Badge>,
+          key: i, cells: [<Stamp ms={e.timestamp} />, <span dir="auto">{visible(e.clientId)}</span>, <Badge tone={e.eventType === 'connected' ? 'good' : e.eventType === 'connect_failed' ? 'bad' : 'none'}>{e.eventType === 'connected' ? 'connected' : e.eventType === 'disconnected' ? 'left' : 'was refused'}</Badge>,
             e.disconnectReason ? disconnectWords[e.disconnectReason] ?? e.disconnectReason : '', e.ipAddress ?? ''],
         }))} />
       ) : <Empty icon="activity" title="Nobody has connected">Connects and disconnects appear here as they happen.</Empty>}

@@ -5,7 +5,7 @@ import { download } from '../lib/files';
 import { place, setQuery } from '../lib/router';
 import { clear, connection, dropped, held, messages, paused, publish, resume, subscribe, subscriptions, unsubscribe } from '../lib/testclient';
 import type { Received } from '../lib/testclient';
-import { bytes, clock, encode, hexdump, moment, number, parse, prettyText } from '../lib/text';
+import { bytes, clock, encode, hexdump, moment, number, parse, prettyText, visible } from '../lib/text';
 import { Badge, Button, Card, Copy, Empty, Fact, Facts, Field, Icon, List, Note, Page, Problem, toast, useAction } from '../ui/all';
 
 export default function Client() {
@@ -50,7 +50,7 @@ function Subscribe() {
         </Field>
         <div class="inline">
           <label class="check"><input type="checkbox" checked={qos === 1} onChange={(e) => setQos(e.currentTarget.checked ? 1 : 0)} /> QoS 1</label>
-          <span class="grow" />
+          <span class="spacer" />
           <Button kind="primary" type="submit" busy={busy} disabled={!filter}>Listen</Button>
         </div>
         {error ? <Problem error={error} /> : null}
@@ -60,7 +60,7 @@ function Subscribe() {
           {subscriptions.value.map((s) => (
             <li key={s.filter} class={`color-${s.color}`}>
               <span class="swatch" />
-              <code class="grow" dir="auto" title={s.filter}>{s.filter}</code>
+              <code class="grow" dir="auto" title={s.filter}>{visible(s.filter)}</code>
               <span class="muted">{number(s.count)}</span>
               <button type="button" class="button quiet square small" aria-label={`Stop listening to ${s.filter}`} onClick={() => void unsubscribe(s.filter).catch((e) => toast((e as Error).message, 'bad'))}><Icon name="close" size={16} /></button>
             </li>
@@ -109,7 +109,7 @@ function Publish() {
           <label class="check"><input type="checkbox" checked={qos === 1} onChange={(e) => setQos(e.currentTarget.checked ? 1 : 0)} /> QoS 1</label>
           <label class="check"><input type="checkbox" checked={retain} onChange={(e) => setRetain(e.currentTarget.checked)} /> Retain</label>
           <label class="check"><input type="checkbox" checked={format === 'hex'} onChange={(e) => setFormat(e.currentTarget.checked ? 'hex' : 'text')} /> Hexadecimal</label>
-          <span class="grow" />
+          <span class="spacer" />
           <Button kind="primary" type="submit" busy={busy} disabled={!topic || !!wrongHex}>Send</Button>
         </div>
         <details>
@@ -171,12 +171,12 @@ function Messages() {
 function Line({ r, select, selected }: { r?: Received; select: (r: Received) => void; selected: boolean }) {
   if (!r) return null;
   const m = r.message;
-  const preview = r.text === undefined ? [...m.payload.subarray(0, 32)].map((b) => b.toString(16).padStart(2, '0')).join(' ') : r.text.slice(0, 300).replace(/\s+/g, ' ');
+  const preview = r.text === undefined ? [...m.payload.subarray(0, 32)].map((b) => b.toString(16).padStart(2, '0')).join(' ') : visible(r.text.slice(0, 300).replace(/\s+/g, ' '));
   return (
     <button type="button" class={`message color-${r.color}`} aria-pressed={selected} onClick={() => select(r)}>
       <span class="swatch" />
       <span class="message-head">
-        <code class="message-topic" dir="auto">{m.topic}</code>
+        <code class="message-topic" dir="auto">{visible(m.topic)}</code>
         {r.sent && <Badge tone="info">sent</Badge>}
         {m.retain && <Badge tone="warn">retained</Badge>}
         {m.qos === 1 && <Badge>QoS 1</Badge>}
@@ -187,7 +187,7 @@ function Line({ r, select, selected }: { r?: Received; select: (r: Received) => 
   );
 }
 
-const mostShown = 64 << 10; // characters of a payload
+const mostShown = 32 << 10; // characters of a payload
 
 function Detail({ r, close }: { r: Received; close: () => void }) {
   const m = r.message;
@@ -195,10 +195,10 @@ function Detail({ r, close }: { r: Received; close: () => void }) {
   const p = m.properties;
   const binary = r.text === undefined;
   const asHex = hex || binary;
-  const body = useMemo(() => (asHex ? hexdump(m.payload) : prettyText(r.text!).text), [r, asHex]);
+  const body = useMemo(() => (asHex ? hexdump(m.payload) : visible(prettyText(r.text!).text)), [r, asHex]);
   const cut = body.length > mostShown;
   return (
-    <Card title={<code dir="auto" class="topic">{m.topic}</code>} actions={<>
+    <Card title={<code dir="auto" class="topic">{visible(m.topic)}</code>} actions={<>
       {!binary && <Button aria-pressed={hex} onClick={() => setHex(!hex)}>Hexadecimal</Button>}
       <Copy text={r.text ?? hexdump(m.payload, m.payload.length)} what="the message" />
       <button type="button" class="button quiet square" aria-label="Close the message" onClick={close}><Icon name="close" /></button>
@@ -209,12 +209,12 @@ function Detail({ r, close }: { r: Received; close: () => void }) {
         <Fact name="Received">{moment(r.at)}</Fact>
         <Fact name="Size">{bytes(m.payload.length)}</Fact>
         <Fact name="QoS">{m.qos}{m.retain ? ', retained' : ''}</Fact>
-        {p.contentType && <Fact name="Content type">{p.contentType}</Fact>}
+        {p.contentType && <Fact name="Content type">{visible(p.contentType)}</Fact>}
         {p.payloadFormat !== undefined && <Fact name="Payload format">{p.payloadFormat === 1 ? 'UTF-8 text' : 'bytes'}</Fact>}
         {p.messageExpiry !== undefined && <Fact name="Expires after">{p.messageExpiry} s</Fact>}
-        {p.responseTopic && <Fact name="Response topic"><code>{p.responseTopic}</code></Fact>}
+        {p.responseTopic && <Fact name="Response topic"><code>{visible(p.responseTopic)}</code></Fact>}
         {p.correlationData && <Fact name="Correlation data"><code>{[...p.correlationData].map((b) => b.toString(16).padStart(2, '0')).join(' ')}</code></Fact>}
-        {p.userProperties?.map(([k, v], i) => <Fact key={i} name={k}>{v}</Fact>)}
+        {p.userProperties?.map(([k, v], i) => <Fact key={i} name={visible(k)}>{visible(v)}</Fact>)}
       </Facts>
     </Card>
   );

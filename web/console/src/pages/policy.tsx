@@ -63,7 +63,10 @@ export default function Policy({ name }: { name: string }) {
         {tab === 'targets' && <Targets name={name} />}
       </TabPanel>
       {deleting && <Confirm title={`Delete ${name}?`} verb="Delete" close={() => setDeleting(false)} run={async () => {
-        for (const v of versions.value?.policyVersions ?? []) if (!v.isDefaultVersion) await iot.del(`${at}/version/${v.versionId}`);
+        const { targets } = await iot.post<{ targets: string[] }>(`/policy-targets/${seg(name)}`, {});
+        if (targets.length) throw new Error('It is attached to certificates or groups: detach it under Used by first.');
+        const { policyVersions } = await iot.get<{ policyVersions: Version[] }>(at + '/version');
+        for (const v of policyVersions) if (!v.isDefaultVersion) await iot.del(`${at}/version/${v.versionId}`);
         await iot.del(at);
         toast(`${name} is deleted`);
         go(['policies']);
@@ -84,7 +87,7 @@ function Versions({ at, list, current, reload }: { at: string; list?: Version[];
   return (
     <>
       <Card tight>
-        <Table label="Versions" columns={['Version', 'Made', '', '']} rows={list.map((v) => ({
+        <Table label="Versions" columns={['Version', 'Made', 'State', '']} rows={list.map((v) => ({
           key: v.versionId, cells: [
             <strong>{v.versionId}</strong>, <When ms={v.createDate ? v.createDate * 1000 : undefined} />, v.isDefaultVersion ? <Badge tone="good">in force</Badge> : '',
             <div class="actions">

@@ -181,6 +181,11 @@ export function When({ ms }: { ms?: number }) {
   return ms ? <time dateTime={new Date(ms).toISOString()} title={moment(ms)}>{ago(ms)}</time> : <span class="muted">never</span>;
 }
 
+/** Stamp is a moment to the second, for tables. */
+export function Stamp({ ms }: { ms: number }) {
+  return <time class="stamp" dateTime={new Date(ms).toISOString()}>{moment(ms)}</time>;
+}
+
 /** useTick renders again every so many milliseconds. */
 export function useTick(every: number): void {
   const [, set] = useState(0);

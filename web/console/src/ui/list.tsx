@@ -75,7 +75,7 @@ export function List({ label, count, columns, rowHeight = 44, row, rowKey, rowCl
           </div>
         </div>
       )}
-      <div class="list-body" role="rowgroup" ref={box} tabIndex={0} aria-label={label} onScroll={(e) => {
+      <div class="list-body" role="rowgroup" ref={box} tabIndex={0} aria-label={label} style={{ maxHeight: `${Math.min(full, tallest) + 1}px` }} onScroll={(e) => {
         const el = e.currentTarget;
         stuck.current = el.scrollTop + el.clientHeight >= el.scrollHeight - rowHeight;
         setView({ top: el.scrollTop, height: el.clientHeight });
@@ -86,12 +86,12 @@ export function List({ label, count, columns, rowHeight = 44, row, rowKey, rowCl
   );
 }
 
-/** Table is a plain table for short lists. */
+/** Table is a plain table for short lists. A column without a title holds actions. */
 export function Table({ label, columns, rows }: { label: string; columns: ComponentChildren[]; rows: { key: string | number; cells: ComponentChildren[] }[] }) {
   return (
     <div class="table-wrap" tabIndex={0} role="region" aria-label={label}>
       <table>
-        <thead><tr>{columns.map((c, i) => <th key={i} scope="col">{c}</th>)}</tr></thead>
+        <thead><tr>{columns.map((c, i) => <th key={i} scope="col">{c || <span class="visually-hidden">Actions</span>}</th>)}</tr></thead>
         <tbody>{rows.map((r) => <tr key={r.key}>{r.cells.map((c, i) => <td key={i}>{c}</td>)}</tr>)}</tbody>
       </table>
     </div>

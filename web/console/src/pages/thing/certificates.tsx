@@ -97,9 +97,9 @@ function NewCertificate({ thing, close, done }: { thing: string; close: () => vo
   });
   return (
     <Dialog title={`New certificate for ${thing}`} close={close} actions={made && !busy && !error ? <Button kind="primary" onClick={close}>Done</Button> : <><Button onClick={close}>Cancel</Button><Button kind="primary" busy={busy} onClick={() => void act()}>Make certificate</Button></>}>
-      {made ? (
+      {made && !busy ? (
         <>
-          <Note tone="good" title="The certificate is active and attached">The private key is in this browser only: download it before you close this.</Note>
+          <Note tone={error ? 'warn' : 'good'} title={error ? 'The certificate is made, but not attached' : 'The certificate is active and attached'}>The private key is in this browser only: download it before you close this.</Note>
           <div class="actions">
             <Button icon="download" onClick={() => save(`${thing}.cert.pem`, made.cert)}>Certificate</Button>
             <Button icon="download" onClick={() => save(`${thing}.private.key`, made.key)}>Private key</Button>

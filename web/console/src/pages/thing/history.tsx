@@ -1,9 +1,9 @@
 import { useEffect, useState } from 'preact/hooks';
 import { berth } from '../../lib/api';
 import { watch } from '../../lib/live';
-import { bytes, clock, disconnectWords, moment, prettyText, utf8 } from '../../lib/text';
+import { bytes, clock, disconnectWords, prettyText, utf8, visible } from '../../lib/text';
 import type { Message } from '../../lib/codec';
-import { Badge, Card, Empty, Loading, Problem, Table, useLoad } from '../../ui/all';
+import { Badge, Card, Empty, Loading, Problem, Stamp, Table, useLoad } from '../../ui/all';
 
 interface Event { timestamp: number; eventType: string; ipAddress?: string; disconnectReason?: string; principalIdentifier?: string }
 interface Denial { time: string; kind: string; action?: string; resource?: string; policy?: string; statement?: string; reason: string; sourceIp?: string }
@@ -30,14 +30,14 @@ export function History({ thing }: { thing: string }) {
         {events.value.events.length ? (
           <Table label="Connections" columns={['When', 'What', 'Why', 'From']} rows={events.value.events.map((e, i) => ({
             key: i,
-            cells: [moment(e.timestamp), <Badge tone={e.eventType === 'connected' ? 'good' : e.eventType === 'connect_failed' ? 'bad' : 'none'}>{eventWords[e.eventType] ?? e.eventType}</Badge>, e.disconnectReason ? disconnectWords[e.disconnectReason] ?? e.disconnectReason : '', e.ipAddress ?? ''],
+            cells: [<Stamp ms={e.timestamp} />, <Badge tone={e.eventType === 'connected' ? 'good' : e.eventType === 'connect_failed' ? 'bad' : 'none'}>{eventWords[e.eventType] ?? e.eventType}</Badge>, e.disconnectReason ? disconnectWords[e.disconnectReason] ?? e.disconnectReason : '', e.ipAddress ?? ''],
           }))} />
         ) : <Empty icon="activity" title="No connections since the server started">They appear here as they happen.</Empty>}
       </Card>
       <Card tight title="Denials">
         {denials.value.denials.length ? (
           <Table label="Denials" columns={['When', 'What', 'Why']} rows={denials.value.denials.map((d, i) => ({
-            key: i, cells: [moment(Date.parse(d.time)), <span><code>{d.action ?? d.kind}</code> <code dir="auto">{d.resource ?? ''}</code></span>, <span dir="auto">{d.reason}</span>],
+            key: i, cells: [<Stamp ms={Date.parse(d.time)} />, <span><code>{d.action ?? d.kind}</code> <code dir="auto">{visible(d.resource ?? '')}</code></span>, <span dir="auto">{visible(d.reason)}</span>],
           }))} />
         ) : <Empty icon="policies" title="Nothing was refused">When a policy or the protocol refuses this client something, the deciding statement is here in words.</Empty>}
       </Card>
@@ -61,7 +61,7 @@ function Seen({ thing }: { thing: string }) {
       {messages.length ? (
         <Table label="Messages" columns={['When', 'Topic', 'Payload']} rows={messages.map(({ at, m }) => {
           const text = utf8(m.payload);
-          return { key: at + m.topic + Math.random(), cells: [clock(at), <code dir="auto">{m.topic}</code>, text === undefined ? <span class="muted">{bytes(m.payload.length)} of binary data</span> : <pre dir="auto">{prettyText(text).text.slice(0, 2000)}</pre>] };
+          return { key: at + m.topic + Math.random(), cells: [clock(at), <code dir="auto">{visible(m.topic)}</code>, text === undefined ? <span class="muted">{bytes(m.payload.length)} of binary data</span> : <pre dir="auto">{visible(prettyText(text).text.slice(0, 2000))}</pre>] };
         })} />
       ) : <Empty icon="client" title="Listening">Messages appear here as the device sends and receives them.</Empty>}
     </Card>

@@ -4,7 +4,7 @@ import { watch } from '../../lib/live';
 import { place, setQuery } from '../../lib/router';
 import { change, lines, readTree, show } from '../../lib/shadow';
 import type { Document } from '../../lib/shadow';
-import { moment, pretty } from '../../lib/text';
+import { moment, pretty, visible } from '../../lib/text';
 import { Badge, Button, Card, Confirm, Dialog, Editor, Empty, Field, Loading, Problem, When, say, toast, useAction, useLoad } from '../../ui/all';
 
 const classic = ''; // the name of the shadow without one
@@ -91,7 +91,7 @@ function Shadow({ thing, name, listChanged }: { thing: string; name: string; lis
             <tbody>
               {all.map((l) => (
                 <tr key={l.path} class={l.state}>
-                  <th scope="row"><code dir="auto">{l.path || '(empty)'}</code></th>
+                  <th scope="row"><code dir="auto">{visible(l.path) || '(empty)'}</code></th>
                   <td title={l.at ? 'Reported ' + moment(l.at * 1000) : undefined}><code dir="auto">{show(l.reported)}</code></td>
                   <td><code dir="auto">{show(l.desired)}</code></td>
                   <td>{l.state === 'same' ? <Badge tone="good">same</Badge> : l.state === 'differs' ? <Badge tone="warn">differs</Badge> : l.state === 'only-desired' ? <Badge tone="warn">not reported</Badge> : <Badge>reported only</Badge>}</td>
