@@ -1,6 +1,7 @@
 // Package admin is berth's own small REST interface beside AWS's, under /berth/: access keys,
 // denials, files that devices download, code-signing keys, server certificates, tables of readings,
-// and the question whether a client would be allowed something. Requests are signed like those to AWS.
+// what the console shows beyond AWS's operations, and the question whether a client would be allowed
+// something. Requests are signed like those to AWS, or come through the console.
 package admin
 
 import (
@@ -19,6 +20,7 @@ import (
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/domain"
 	"github.com/berth-iot/berth/internal/files"
+	"github.com/berth-iot/berth/internal/presence"
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/rules"
@@ -39,19 +41,29 @@ type Config struct {
 	Domains      *domain.Domains
 	Tables       *table.Tables
 	Rules        *rules.Service
+	Presence     *presence.Log
+	Server       Server
+	CA           []byte // PEM, of the authority that clients trust
+	// AuditLog returns up to n entries with numbers below before, 0 for the latest, whose path begins
+	// with path.
+	AuditLog     func(ctx context.Context, n int, before int64, path string) (any, error)
 	Authenticate func(r *http.Request, body []byte) (awsapi.Caller, error)
 	// AuthenticateHash is Authenticate for a body that is read later and has this SHA-256.
 	AuthenticateHash func(r *http.Request, hash string) (awsapi.Caller, error)
 }
 
-type handler struct {
+// Handler serves /berth/.
+type Handler struct {
 	Config
-	mux *http.ServeMux
+	mux   *http.ServeMux
+	reads map[string]bool // patterns of requests that change nothing
 }
 
+type handler = Handler
+
 // New returns the handler for /berth/.
-func New(cfg Config) http.Handler {
-	h := &handler{cfg, http.NewServeMux()}
+func New(cfg Config) *Handler {
+	h := &handler{cfg, http.NewServeMux(), make(map[string]bool)}
 	h.handle("GET /berth/access-keys", true, h.listKeys)
 	h.handle("POST /berth/access-keys", false, h.createKey)
 	h.handle("POST /berth/access-keys/{id}/disable", false, h.enableKey(false))
@@ -78,8 +90,23 @@ func New(cfg Config) http.Handler {
 	h.handle("GET /berth/rules", true, h.ruleStats)
 	h.handle("GET /berth/rules/{name}/dead-letters", true, h.deadLetters)
 	h.handle("POST /berth/rules/{name}/replay", false, h.replay)
-	h.mux.HandleFunc("GET /berth/rules/{name}/tail", h.tailRule)
-	return h.mux
+	h.mux.HandleFunc("GET /berth/rules/{name}/tail", h.tailRule) // authorises by itself: its answer is a stream
+	h.reads["GET /berth/rules/{name}/tail"] = true
+	h.handle("GET /berth/server", true, h.server)
+	h.handle("GET /berth/connections", true, h.connections)
+	h.handle("GET /berth/audit-log", true, h.auditLog)
+	h.handle("POST /berth/identity-images", true, h.identityImage)
+	h.handle("GET /berth/qr", true, h.qrCode)
+	return h
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
+
+// Lookup returns the pattern that a request matches and whether such requests change nothing.
+func (h *Handler) Lookup(r *http.Request) (pattern string, reads bool) {
+	_, pattern = h.mux.Handler(r)
+	return pattern, h.reads[pattern]
 }
 
 // maxBody is the largest request in bytes.
@@ -87,6 +114,7 @@ const maxBody = 64 << 10
 
 // handle adds a route; those that only read are open to the read-only role.
 func (h *handler) handle(pattern string, reads bool, do func(ctx context.Context, r *http.Request, body []byte) (any, error)) {
+	h.reads[pattern] = reads
 	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		answer, err := func() (any, error) {
 			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -112,6 +140,11 @@ func (h *handler) handle(pattern string, reads bool, do func(ctx context.Context
 		if lines, ok := answer.(ndjson); ok {
 			w.Header().Set("Content-Type", "application/x-ndjson")
 			w.Write(lines)
+			return
+		}
+		if b, ok := answer.(binary); ok {
+			w.Header().Set("Content-Type", b.kind)
+			w.Write(b.data)
 			return
 		}
 		json.NewEncoder(w).Encode(answer)

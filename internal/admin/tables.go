@@ -32,6 +32,7 @@ func (h *handler) tables() {
 	h.handle("DELETE /berth/tables/{table}/rows", false, h.deleteRows)
 	h.mux.HandleFunc("POST /berth/tables/{table}/rows", h.putRows)
 	h.mux.HandleFunc("GET /berth/tables/{table}/export", h.exportRows)
+	h.reads["GET /berth/tables/{table}/export"] = true
 }
 
 func (h *handler) listTables(context.Context, *http.Request, []byte) (any, error) {

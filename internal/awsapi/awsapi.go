@@ -77,7 +77,7 @@ const (
 // Caller is who sent a request: the holder of an access key, a device with its certificate, or a
 // principal that brings its policies along.
 type Caller struct {
-	AccessKeyID   string
+	AccessKeyID   string // or the user of a console session
 	Role          string // with AccessKeyID: RoleAdmin or RoleReadOnly
 	Service       string // from the credential scope: iot, iotdata, iotdevicegateway, iot-jobs-data, execute-api
 	CertificateID string // of a client certificate, without a signature
@@ -145,6 +145,15 @@ func New(cfg Config, sets ...Set) (*API, error) {
 		return nil, fmt.Errorf("no operation %s in service %s", key[1], key[0])
 	}
 	return api, nil
+}
+
+// Lookup returns the operation that a request of a caller means; nil for none.
+func (a *API) Lookup(r *http.Request, caller Caller) *Operation {
+	end, _, err := a.routes.find(r.Method, r.URL.EscapedPath(), caller)
+	if err != nil {
+		return nil
+	}
+	return &end.Operation
 }
 
 // ServeHTTP answers one request.

@@ -18,7 +18,7 @@ func serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the platform: MQTT broker, registry, policies and the AWS IoT API",
 		Long: `Run the platform. On an empty directory it makes a certificate authority, a server
-certificate and an admin access key, in files that only you can read.
+certificate, an admin access key and a password for the console, in files that only you can read.
 
 Every flag can also be an environment variable (--mqtt-plain is BERTH_MQTT_PLAIN) or a
 key of the YAML file named by --config. Flags beat the environment, which beats the file.
@@ -80,9 +80,19 @@ func welcome(w io.Writer, cfg server.Config, r server.Ready) {
 		fmt.Fprintf(w, "  MQTT       port %d   without TLS; the policy %q decides\n", r.PlainPort, cfg.PlainPolicy)
 	}
 	fmt.Fprintf(w, `  admin key  %s/admin-credentials
+  console    %s   the password is in %s/console-password
 
 With the AWS CLI:
   eval "$(berth env%s)"
   aws iot create-thing --thing-name my-first-thing
-`, cfg.Data, flag)
+`, cfg.Data, consoleAddress(r), cfg.Data, flag)
+}
+
+// consoleAddress is where a browser on this machine finds the console: over plain HTTP if it can, for
+// it does not know the certificate authority.
+func consoleAddress(r server.Ready) string {
+	if r.HTTPPort != 0 {
+		return fmt.Sprintf("http://127.0.0.1:%d/", r.HTTPPort)
+	}
+	return fmt.Sprintf("https://%s:%d/", r.Endpoint, r.HTTPSPort)
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/codesign"
 	"github.com/berth-iot/berth/internal/commands"
+	"github.com/berth-iot/berth/internal/console"
 	"github.com/berth-iot/berth/internal/defender"
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/eventconfig"
@@ -44,6 +45,7 @@ import (
 	"github.com/berth-iot/berth/internal/metrics"
 	"github.com/berth-iot/berth/internal/ota"
 	"github.com/berth-iot/berth/internal/packages"
+	"github.com/berth-iot/berth/internal/presence"
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
@@ -154,6 +156,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 
 	limits := cfg.limits()
 	denials := denial.NewLog(1000)
+	history := presence.NewLog(1 << 16)
 	routes, err := router.New(ctx, limits.Topics, s.db)
 	if err != nil {
 		return nil, err
@@ -181,7 +184,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	routes.Own(s.defender.Owner)
 	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials,
-		Lifecycle: session.Listeners{events, s.index.Lifecycle(), s.defender}, Log: log})
+		Lifecycle: session.Listeners{events, s.index.Lifecycle(), s.defender, history}, Log: log})
 	s.defender.ObserveViolations(s.index.SetViolations)
 	if err != nil {
 		return nil, err
@@ -263,11 +266,22 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
+	root, err := certs.RootPEM()
+	if err != nil {
+		return nil, err
+	}
+	pages := &pages{api: api}
 	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains, Tables: s.tables, Rules: s.rules,
+		Presence: history, CA: root, Server: func() any { return s.Ready }, AuditLog: pages.auditLog,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
 	mux := http.NewServeMux()
 	mux.Handle("/", api)
+	if err := pages.open(ctx, &cfg, console.Config{Store: s.db, Keys: keys, API: mux, WebSocket: caller.webSocket, Log: log}, own); err != nil {
+		return nil, err
+	}
+	mux.Handle("GET /{$}", pages.console)
+	mux.Handle("/console/", pages.console)
 	mux.HandleFunc("GET /mqtt", caller.webSocket)
 	mux.Handle("GET "+iotauthn.CredentialsPath, iotauthn.Credentials(others.credentials(caller, auth)))
 	mux.Handle("/berth/", own)

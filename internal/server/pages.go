@@ -1,0 +1,42 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/berth-iot/berth/internal/admin"
+	"github.com/berth-iot/berth/internal/awsapi"
+	"github.com/berth-iot/berth/internal/console"
+)
+
+// pages is the console with what it must know of the planes.
+type pages struct {
+	api     *awsapi.API
+	own     *admin.Handler
+	console *console.Console
+}
+
+func (p *pages) open(ctx context.Context, cfg *Config, c console.Config, own *admin.Handler) (err error) {
+	p.own = own
+	c.Data, c.AllowInsecure, c.Operation = cfg.Data, cfg.AllowInsecure, p.operation
+	p.console, err = console.Open(ctx, c)
+	return err
+}
+
+// operation says what a request that came through the console would do.
+func (p *pages) operation(r *http.Request) console.Operation {
+	if strings.HasPrefix(r.URL.Path, "/berth/") {
+		pattern, reads := p.own.Lookup(r)
+		return console.Operation{Name: pattern, Reads: reads}
+	}
+	caller, _ := console.CallerOf(r.Context())
+	if op := p.api.Lookup(r, caller); op != nil {
+		return console.Operation{Name: op.Name, Reads: op.ReadOnly}
+	}
+	return console.Operation{Name: r.Method + " of an unknown path", Reads: r.Method == http.MethodGet}
+}
+
+func (p *pages) auditLog(ctx context.Context, n int, before int64, path string) (any, error) {
+	return p.console.AuditEntries(ctx, n, before, path)
+}

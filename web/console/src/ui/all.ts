@@ -1,0 +1,2 @@
+export * from './index';
+export { List, Table } from './list';
