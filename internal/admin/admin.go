@@ -59,11 +59,9 @@ type Handler struct {
 	reads map[string]bool // patterns of requests that change nothing
 }
 
-type handler = Handler
-
 // New returns the handler for /berth/.
 func New(cfg Config) *Handler {
-	h := &handler{cfg, http.NewServeMux(), make(map[string]bool)}
+	h := &Handler{cfg, http.NewServeMux(), make(map[string]bool)}
 	h.handle("GET /berth/access-keys", true, h.listKeys)
 	h.handle("POST /berth/access-keys", false, h.createKey)
 	h.handle("POST /berth/access-keys/{id}/disable", false, h.enableKey(false))
@@ -113,7 +111,7 @@ func (h *Handler) Lookup(r *http.Request) (pattern string, reads bool) {
 const maxBody = 64 << 10
 
 // handle adds a route; those that only read are open to the read-only role.
-func (h *handler) handle(pattern string, reads bool, do func(ctx context.Context, r *http.Request, body []byte) (any, error)) {
+func (h *Handler) handle(pattern string, reads bool, do func(ctx context.Context, r *http.Request, body []byte) (any, error)) {
 	h.reads[pattern] = reads
 	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		answer, err := func() (any, error) {
@@ -197,7 +195,7 @@ func keyOf(k accesskey.Key) key {
 	return out
 }
 
-func (h *handler) listKeys(ctx context.Context, _ *http.Request, _ []byte) (any, error) {
+func (h *Handler) listKeys(ctx context.Context, _ *http.Request, _ []byte) (any, error) {
 	keys, err := h.Keys.List(ctx)
 	if err != nil {
 		return nil, err
@@ -210,7 +208,7 @@ func (h *handler) listKeys(ctx context.Context, _ *http.Request, _ []byte) (any,
 }
 
 // createKey answers with the secret, this once.
-func (h *handler) createKey(ctx context.Context, _ *http.Request, body []byte) (any, error) {
+func (h *Handler) createKey(ctx context.Context, _ *http.Request, body []byte) (any, error) {
 	var in struct {
 		Role string `json:"role"`
 	}
@@ -226,17 +224,17 @@ func (h *handler) createKey(ctx context.Context, _ *http.Request, body []byte) (
 	return out, nil
 }
 
-func (h *handler) enableKey(enabled bool) func(context.Context, *http.Request, []byte) (any, error) {
+func (h *Handler) enableKey(enabled bool) func(context.Context, *http.Request, []byte) (any, error) {
 	return func(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 		return struct{}{}, h.Keys.SetEnabled(ctx, r.PathValue("id"), enabled)
 	}
 }
 
-func (h *handler) deleteKey(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) deleteKey(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	return struct{}{}, h.Keys.Delete(ctx, r.PathValue("id"))
 }
 
-func (h *handler) denials(_ context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) denials(_ context.Context, r *http.Request, _ []byte) (any, error) {
 	n := 50
 	if s := r.URL.Query().Get("max"); s != "" {
 		var err error
@@ -271,7 +269,7 @@ type Answer struct {
 	Resource   string   `json:"resource"`
 }
 
-func (h *handler) explain(ctx context.Context, _ *http.Request, body []byte) (any, error) {
+func (h *Handler) explain(ctx context.Context, _ *http.Request, body []byte) (any, error) {
 	var q Question
 	if err := decode(body, &q); err != nil {
 		return nil, err
@@ -328,7 +326,7 @@ func (h *handler) explain(ctx context.Context, _ *http.Request, body []byte) (an
 	return last, nil
 }
 
-func (h *handler) certificatesOf(ctx context.Context, thing string) ([]string, error) {
+func (h *Handler) certificatesOf(ctx context.Context, thing string) ([]string, error) {
 	attached, _, err := h.Registry.ListThingPrincipals(ctx, thing, "", registry.Page{})
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ type binary struct {
 }
 
 // server answers with where the server can be reached and the authority that clients trust.
-func (h *handler) server(context.Context, *http.Request, []byte) (any, error) {
+func (h *Handler) server(context.Context, *http.Request, []byte) (any, error) {
 	return map[string]any{"server": h.Server(), "certificateAuthorityPem": string(h.CA)}, nil
 }
 
@@ -40,7 +40,7 @@ func most(r *http.Request) (int, error) {
 }
 
 // connections answers with the latest connects and disconnects, of all clients or of one.
-func (h *handler) connections(_ context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) connections(_ context.Context, r *http.Request, _ []byte) (any, error) {
 	n, err := most(r)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (h *handler) connections(_ context.Context, r *http.Request, _ []byte) (any
 	return map[string]any{"events": h.Presence.Latest(n, r.URL.Query().Get("name"))}, nil
 }
 
-func (h *handler) auditLog(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) auditLog(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	n, err := most(r)
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ type IdentityImage struct {
 const maxImage = 1 << 20
 
 // identityImage makes a partition and keeps nothing of it.
-func (h *handler) identityImage(_ context.Context, _ *http.Request, body []byte) (any, error) {
+func (h *Handler) identityImage(_ context.Context, _ *http.Request, body []byte) (any, error) {
 	var in IdentityImage
 	if err := decode(body, &in); err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (h *handler) identityImage(_ context.Context, _ *http.Request, body []byte)
 const maxQR = 512
 
 // qrCode answers with a PNG.
-func (h *handler) qrCode(_ context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) qrCode(_ context.Context, r *http.Request, _ []byte) (any, error) {
 	text := r.URL.Query().Get("text")
 	if text == "" || len(text) > maxQR {
 		return nil, awsapi.Invalid("text must have 1 to %d bytes", maxQR)

@@ -12,7 +12,7 @@ type ServerCertificate struct {
 	Key         string `json:"privateKey"`
 }
 
-func (h *handler) addServerCertificate(ctx context.Context, _ *http.Request, body []byte) (any, error) {
+func (h *Handler) addServerCertificate(ctx context.Context, _ *http.Request, body []byte) (any, error) {
 	var in ServerCertificate
 	if err := decode(body, &in); err != nil {
 		return nil, err

@@ -27,7 +27,7 @@ const uploadTime = 15 * time.Minute
 
 // putFile stores the body. The request must be signed with the body's hash, so that who asks is known
 // before the body is taken.
-func (h *handler) putFile(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) putFile(w http.ResponseWriter, r *http.Request) {
 	v, err := func() (*files.File, error) {
 		sum := r.Header.Get("X-Amz-Content-Sha256")
 		if len(sum) != 64 {
@@ -54,7 +54,7 @@ func (h *handler) putFile(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(fileOf(v))
 }
 
-func (h *handler) getFile(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) getFile(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	v, err := h.Files.Get(ctx, r.PathValue("name"), 0)
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (h *handler) getFile(ctx context.Context, r *http.Request, _ []byte) (any, 
 	return fileOf(v), nil
 }
 
-func (h *handler) listFiles(ctx context.Context, _ *http.Request, _ []byte) (any, error) {
+func (h *Handler) listFiles(ctx context.Context, _ *http.Request, _ []byte) (any, error) {
 	list, err := h.Files.List(ctx)
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (h *handler) listFiles(ctx context.Context, _ *http.Request, _ []byte) (any
 	return map[string]any{"files": out}, nil
 }
 
-func (h *handler) deleteFile(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) deleteFile(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	return struct{}{}, h.Files.Delete(ctx, r.PathValue("name"))
 }
 

@@ -11,11 +11,11 @@ import (
 // ndjson is an answer of one JSON object a line.
 type ndjson []byte
 
-func (h *handler) activation(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) activation(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	return h.Provisioning.Activation(ctx, r.PathValue("id"))
 }
 
-func (h *handler) setActivation(ctx context.Context, r *http.Request, body []byte) (any, error) {
+func (h *Handler) setActivation(ctx context.Context, r *http.Request, body []byte) (any, error) {
 	var rule provisioning.Activation
 	if err := decode(body, &rule); err != nil {
 		return nil, err
@@ -23,12 +23,12 @@ func (h *handler) setActivation(ctx context.Context, r *http.Request, body []byt
 	return rule, h.Provisioning.SetActivation(ctx, r.PathValue("id"), rule)
 }
 
-func (h *handler) removeActivation(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) removeActivation(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	return struct{}{}, h.Provisioning.RemoveActivation(ctx, r.PathValue("id"))
 }
 
 // report answers what became of the lines of a bulk registration.
-func (h *handler) report(failed bool) func(context.Context, *http.Request, []byte) (any, error) {
+func (h *Handler) report(failed bool) func(context.Context, *http.Request, []byte) (any, error) {
 	return func(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 		var b bytes.Buffer
 		err := h.Provisioning.Report(ctx, r.PathValue("id"), failed, &b)

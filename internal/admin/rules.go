@@ -12,7 +12,7 @@ import (
 )
 
 // ruleStats returns the counters of every rule.
-func (h *handler) ruleStats(ctx context.Context, _ *http.Request, _ []byte) (any, error) {
+func (h *Handler) ruleStats(ctx context.Context, _ *http.Request, _ []byte) (any, error) {
 	list := h.Rules.AllStats()
 	for i := range list {
 		var err error
@@ -26,12 +26,12 @@ func (h *handler) ruleStats(ctx context.Context, _ *http.Request, _ []byte) (any
 // maxDeadLetters are listed at once.
 const maxDeadLetters = 100
 
-func (h *handler) deadLetters(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) deadLetters(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	list, err := h.Rules.DeadLetters(ctx, r.PathValue("name"), maxDeadLetters)
 	return map[string]any{"deadLetters": list}, err
 }
 
-func (h *handler) replay(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) replay(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	n, err := h.Rules.Replay(ctx, r.PathValue("name"))
 	return map[string]int{"replayed": n}, err
 }
@@ -41,7 +41,7 @@ func (h *handler) replay(ctx context.Context, r *http.Request, _ []byte) (any, e
 const tailPace = 15 * time.Second
 
 // tailRule streams what happens in a rule, a line of JSON for each event; empty lines say nothing.
-func (h *handler) tailRule(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) tailRule(w http.ResponseWriter, r *http.Request) {
 	_, err := h.admit(w, r, true, 0)
 	var tail *rules.Tail
 	if err == nil {

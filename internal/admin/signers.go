@@ -30,7 +30,7 @@ type NewSigner struct {
 	CertificatePath string `json:"certificatePathOnDevice,omitempty"`
 }
 
-func (h *handler) createSigner(ctx context.Context, r *http.Request, body []byte) (any, error) {
+func (h *Handler) createSigner(ctx context.Context, r *http.Request, body []byte) (any, error) {
 	var in NewSigner
 	if err := decode(body, &in); err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func (h *handler) createSigner(ctx context.Context, r *http.Request, body []byte
 	return signerOf(p), nil
 }
 
-func (h *handler) getSigner(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) getSigner(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	p, err := h.Profiles.Get(ctx, r.PathValue("name"))
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (h *handler) getSigner(ctx context.Context, r *http.Request, _ []byte) (any
 	return signerOf(p), nil
 }
 
-func (h *handler) listSigners(ctx context.Context, _ *http.Request, _ []byte) (any, error) {
+func (h *Handler) listSigners(ctx context.Context, _ *http.Request, _ []byte) (any, error) {
 	list, err := h.Profiles.List(ctx)
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (h *handler) listSigners(ctx context.Context, _ *http.Request, _ []byte) (a
 	return map[string]any{"signers": out}, nil
 }
 
-func (h *handler) deleteSigner(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) deleteSigner(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	return struct{}{}, h.Profiles.Delete(ctx, r.PathValue("name"))
 }
 
@@ -75,7 +75,7 @@ type Signature struct {
 }
 
 // sign signs a digest: the file itself need not come here.
-func (h *handler) sign(ctx context.Context, r *http.Request, body []byte) (any, error) {
+func (h *Handler) sign(ctx context.Context, r *http.Request, body []byte) (any, error) {
 	var in struct {
 		SHA256 string `json:"sha256"`
 	}

@@ -21,7 +21,7 @@ import (
 const maxRowsBody = 4 << 20
 
 // tables adds the routes of tables.
-func (h *handler) tables() {
+func (h *Handler) tables() {
 	h.handle("GET /berth/tables", true, h.listTables)
 	h.handle("GET /berth/tables/{table}", true, h.describeTable)
 	h.handle("DELETE /berth/tables/{table}", false, h.deleteTable)
@@ -35,7 +35,7 @@ func (h *handler) tables() {
 	h.reads["GET /berth/tables/{table}/export"] = true
 }
 
-func (h *handler) listTables(context.Context, *http.Request, []byte) (any, error) {
+func (h *Handler) listTables(context.Context, *http.Request, []byte) (any, error) {
 	return map[string]any{"tables": h.Tables.List()}, nil
 }
 
@@ -45,7 +45,7 @@ type TableDescription struct {
 	Info []table.MeasureInfo `json:"measureInfo"`
 }
 
-func (h *handler) describeTable(_ context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) describeTable(_ context.Context, r *http.Request, _ []byte) (any, error) {
 	t, measures, err := h.Tables.Describe(r.PathValue("table"))
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (h *handler) describeTable(_ context.Context, r *http.Request, _ []byte) (a
 	return TableDescription{t, measures}, nil
 }
 
-func (h *handler) deleteTable(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) deleteTable(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	return struct{}{}, h.Tables.Drop(ctx, r.PathValue("table"))
 }
 
@@ -63,7 +63,7 @@ type Retention struct {
 	MaxBytes int64 `json:"maxBytes"`
 }
 
-func (h *handler) setRetention(ctx context.Context, r *http.Request, body []byte) (any, error) {
+func (h *Handler) setRetention(ctx context.Context, r *http.Request, body []byte) (any, error) {
 	var in Retention
 	if err := decode(body, &in); err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ type ThingPage struct {
 	Next   string            `json:"nextToken,omitempty"`
 }
 
-func (h *handler) listTableThings(_ context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) listTableThings(_ context.Context, r *http.Request, _ []byte) (any, error) {
 	limit, q := 1000, r.URL.Query()
 	if s := q.Get("limit"); s != "" {
 		var err error
@@ -100,7 +100,7 @@ func (h *handler) listTableThings(_ context.Context, r *http.Request, _ []byte) 
 	return page, nil
 }
 
-func (h *handler) latest(_ context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) latest(_ context.Context, r *http.Request, _ []byte) (any, error) {
 	q := r.URL.Query()
 	list, err := h.Tables.Latest(r.PathValue("table"), q["thing"], q["measure"])
 	if err != nil {
@@ -109,7 +109,7 @@ func (h *handler) latest(_ context.Context, r *http.Request, _ []byte) (any, err
 	return map[string]any{"latest": list}, nil
 }
 
-func (h *handler) queryRows(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) queryRows(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	q, err := table.ParseQuery(r.PathValue("table"), r.URL.Query(), time.Now())
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (h *handler) queryRows(ctx context.Context, r *http.Request, _ []byte) (any
 }
 
 // deleteRows wants a range, so that nobody deletes everything by leaving something out.
-func (h *handler) deleteRows(ctx context.Context, r *http.Request, _ []byte) (any, error) {
+func (h *Handler) deleteRows(ctx context.Context, r *http.Request, _ []byte) (any, error) {
 	v := r.URL.Query()
 	if v.Get("from") == "" && v.Get("to") == "" && v.Get("last") == "" && v["thing"] == nil {
 		return nil, awsapi.Invalid("give from, to, last or thing; DELETE /berth/tables/NAME deletes the table")
@@ -140,7 +140,7 @@ func (h *handler) deleteRows(ctx context.Context, r *http.Request, _ []byte) (an
 }
 
 // admit checks a request's signature and role before a large body is taken, and reads the body.
-func (h *handler) admit(w http.ResponseWriter, r *http.Request, reads bool, limit int64) ([]byte, error) {
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request, reads bool, limit int64) ([]byte, error) {
 	sum := r.Header.Get("X-Amz-Content-Sha256")
 	if limit > 0 && len(sum) != 64 {
 		return nil, awsapi.Invalid("sign the body and give its SHA-256 in x-amz-content-sha256")
@@ -169,7 +169,7 @@ func (h *handler) admit(w http.ResponseWriter, r *http.Request, reads bool, limi
 }
 
 // putRows inserts {"rows":[{"time":…,"thing":…,"id":…,"measures":{…}}]}, or text/csv.
-func (h *handler) putRows(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) putRows(w http.ResponseWriter, r *http.Request) {
 	n := 0
 	err := func() error {
 		body, err := h.admit(w, r, false, maxRowsBody)
@@ -200,7 +200,7 @@ func (h *handler) putRows(w http.ResponseWriter, r *http.Request) {
 }
 
 // exportRows streams a query as CSV, or with format=ndjson as lines of JSON, or as Parquet.
-func (h *handler) exportRows(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) exportRows(w http.ResponseWriter, r *http.Request) {
 	var q table.Query
 	v := r.URL.Query()
 	err := func() (err error) {
