@@ -76,6 +76,7 @@ figures are medians, and the ratios are to the first target.`,
 	f.IntVar(&b.cfg.Window, "window", 100, "unacknowledged messages of one publisher, with QoS 1")
 	f.IntVar(&b.cfg.Outstanding, "outstanding", 0, "deliveries under way from one publisher, or to one subscriber of many (default 10000, in pairs at most 100000 together)")
 	f.IntVar(&b.cfg.Connections, "connections", 0, "number of idle connections (default 1000), or of connects at a time (default 4)")
+	f.DurationVar(&b.cfg.Settle, "settle", 2*time.Second, "time between the last idle connection and the look at memory")
 	f.StringVar(&b.cfg.Prefix, "topic", "bench", "beginning of the topics")
 	f.StringVarP(&b.cfg.ClientID, "id-prefix", "i", "bench", "beginning of the client identifiers")
 	return cmd

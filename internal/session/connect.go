@@ -83,7 +83,7 @@ type Admission struct {
 // closed.
 func (a *Sessions) Accept(ctx context.Context, t Transport, adm Admission) {
 	a.count.connectsTried.Add(1)
-	c := &Conn{all: a, transport: t}
+	c := &Conn{all: a, transport: t, yields: firstPublishes}
 	timeout := time.AfterFunc(a.limits.ConnectTimeout, t.Interrupt)
 	packet, err := c.readConnect()
 	if !timeout.Stop() && err == nil {

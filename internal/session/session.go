@@ -165,7 +165,7 @@ func (s *Session) enqueue(p *router.Publication, t *router.Target, qos byte, ret
 	if s.persistent {
 		s.accept(&d, p, t)
 	} else {
-		d.message = p.Keep()
+		d.message = p.KeepBriefly()
 		d.ids = t.IDs
 		if s.queue.len() >= s.all.limits.QueueMemory {
 			// The publisher's own window holds it back until the client has caught up.

@@ -41,6 +41,8 @@ type Sessions struct {
 	clock       atomic.Int64 // milliseconds since 1970, coarse
 	generations atomic.Uint32
 	warned      atomic.Int64 // the second of the last warning about a client
+	rested      int          // of tickLoop: connections that gave memory back since returned
+	returned    time.Time    // of tickLoop: when the process last returned memory to the system
 
 	mu        sync.Mutex
 	sessions  map[string]*Session
