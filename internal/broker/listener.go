@@ -66,6 +66,7 @@ type Broker struct {
 	ServerCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	Denials           *denial.Log
 	Log               *slog.Logger
+	Tickets           *Tickets // nil for keys that end with the process
 	// Handshakes bounds those under way.
 	Handshakes Handshakes
 

@@ -87,6 +87,7 @@ type Conn struct {
 	origin    *router.Origin
 	sessionID string
 	custom    *custom // nil unless a custom authorizer decided
+	pace      *pace   // nil without rates
 	publisher *router.Publisher
 	input     Input
 
@@ -178,11 +179,11 @@ func (c *Conn) read() error {
 			if err := c.transport.Fill(&c.input, idle); err != nil {
 				return c.rest(err)
 			}
+			c.active.Store(c.all.clock.Load())
 		}
 		if c.ended.Load() != nil {
 			return nil
 		}
-		c.active.Store(c.all.clock.Load())
 		err := c.handleInput()
 		if err != nil || c.handled >= maxBatch || c.publisher.Pressed {
 			c.flushBatch()

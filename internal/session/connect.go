@@ -248,6 +248,10 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect, authenticator Authent
 		}
 	}
 	r.Certificate = nil
+	if !a.paces.mayConnect(r.ClientID, time.Now()) {
+		return c.tooSoon()
+	}
+	c.pace = a.paces.of()
 
 	ack := mqtt.Connack{}
 	keepAlive := p.KeepAlive

@@ -24,9 +24,11 @@ func (a *Sessions) tickLoop() {
 		case now := <-t.C:
 			a.clock.Store(now.UnixMilli())
 			a.storeHeld(now)
+			a.sendPaced()
 			a.meetDeadlines(now)
 			if n%10 == 0 {
 				a.endSilent(now)
+				a.paces.sweep(now)
 			}
 			if n%20 == 0 {
 				a.releaseIdle(now)
