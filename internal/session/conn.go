@@ -100,6 +100,7 @@ type Conn struct {
 	keepAlive      int64            // milliseconds of silence allowed; 0 for any
 	received       uint64           // messages of this batch
 	handled        int              // packets of this batch
+	stuck          bool             // the client does not read what it is sent
 	yields         int              // times that a PUBLISH still lets others go first
 	goodbye        *mqtt.Disconnect // received
 
@@ -175,6 +176,9 @@ func (c *Conn) read() error {
 	// Packets may have come together with CONNECT: clients need not wait for CONNACK (MQTT 5.0
 	// section 3.1.4).
 	for unread := len(c.input.bytes()) > 0; ; unread = false {
+		if c.stuck {
+			c.awaitReader()
+		}
 		if !unread {
 			if err := c.transport.Fill(&c.input, idle); err != nil {
 				return c.rest(err)
@@ -198,6 +202,25 @@ func (c *Conn) read() error {
 		}
 	}
 }
+
+// clogged reports whether a client has left more unread than it may. s.mu is held.
+func (c *Conn) clogged() bool {
+	return c.flushing && len(c.out)+c.transport.Pending() > c.all.limits.OutputBytes
+}
+
+// awaitReader reads nothing more from a client until it reads: its own acknowledgements would pile up
+// without end. Its keep-alive goes on, and ends it.
+func (c *Conn) awaitReader() {
+	for c.stuck && c.ended.Load() == nil {
+		time.Sleep(stuckPause)
+		c.session.mu.Lock()
+		c.stuck = c.clogged()
+		c.session.mu.Unlock()
+	}
+}
+
+// stuckPause is how often it is looked whether a client reads again.
+const stuckPause = 10 * time.Millisecond
 
 // errRested ends a reader that another one follows.
 var errRested = errors.New("the connection rested")
@@ -410,6 +433,7 @@ func (c *Conn) flushBatch() {
 	if len(c.acks) > 0 {
 		c.append(c.acks)
 		c.acks = c.acks[:0]
+		c.stuck = c.clogged()
 	}
 	if len(c.out) == 0 {
 		s.mu.Unlock()
