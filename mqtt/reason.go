@@ -84,7 +84,7 @@ func (c ReasonCode) ReturnCode() byte {
 		return 4
 	case NotAuthorized:
 		return 5
-	case ServerUnavailable, ServerBusy:
+	case ServerUnavailable, ServerBusy, QuotaExceeded:
 		return 3
 	}
 	return 5

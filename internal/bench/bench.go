@@ -40,7 +40,9 @@ type Config struct {
 	Messages    int           // ends publishing before Duration if not 0; number of connects in "connect"
 	Window      int           // QoS 1 and 2: unacknowledged publishes of one publisher
 	Outstanding int           // deliveries under way to one subscriber, or from one publisher
-	Connections int           // of "idle", and at a time in "connect"
+	Connections int           // of "idle" and "storm", and at a time in "connect"
+	Sources     int           // of "storm": addresses of 127.0.0.0/8 that connections come from
+	Topics      int           // of each publisher; its subscriber then has a wildcard
 	Prefix      string        // of topics
 	ClientID    string        // beginning of client identifiers
 	Settle      time.Duration // of "idle": time before memory is read
@@ -104,6 +106,8 @@ func (c Config) withDefaults() (Config, error) {
 		def(&c.Messages, 20_000) // ephemeral ports are finite
 	case "idle":
 		def(&c.Connections, 1000)
+	case "storm":
+		def(&c.Connections, 2000)
 	default:
 		return c, fmt.Errorf("scenario %q is unknown", c.Scenario)
 	}
@@ -135,6 +139,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("QoS %d: want 0 or 1", c.QoS)
 	case c.Publishers < 0 || c.Subscribers < 0 || c.Connections < 0 || c.Messages < 0 || c.Rate < 0 || c.Duration < 0:
 		return c, fmt.Errorf("a number below 0 makes no sense")
+	case c.Sources < 0 || c.Sources > 50_000 || c.Topics < 0:
+		return c, fmt.Errorf("%d sources and %d topics: want 0 to 50,000, and not below 0", c.Sources, c.Topics)
 	case c.Window < 1 || c.Window > 10_000 || c.Outstanding < 1:
 		return c, fmt.Errorf("windows of %d and %d: want 1 to 10,000, and at least 1", c.Window, c.Outstanding)
 	}
@@ -153,6 +159,8 @@ func Run(ctx context.Context, t Target, c Config) (Result, error) {
 		err = runConnect(ctx, t, c, &r)
 	case "idle":
 		err = runIdle(ctx, t, c, &r)
+	case "storm":
+		err = runStorm(ctx, t, c, &r)
 	default:
 		err = runFlow(ctx, t, c, &r)
 	}

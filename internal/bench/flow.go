@@ -88,6 +88,9 @@ func (f *flow) connect(ctx context.Context, t *Target, c *Config) error {
 		if c.Scenario == "pairs" || c.Scenario == "sparse" {
 			filter = group + strconv.Itoa(i)
 		}
+		if c.Topics > 0 {
+			filter += "/+"
+		}
 		f.subscribers = append(f.subscribers, &subscriber{
 			link: l, flow: f, index: i, filter: filter,
 			next: make([]uint64, c.Publishers), fresh: make([]int64, c.Publishers),

@@ -31,9 +31,14 @@ type link struct {
 
 // open connects and waits for CONNACK.
 func open(ctx context.Context, t *Target, c *Config, name string) (*link, error) {
+	return openFrom(ctx, new(net.Dialer), t, c, name)
+}
+
+// openFrom is open with a dialer of one's own.
+func openFrom(ctx context.Context, from *net.Dialer, t *Target, c *Config, name string) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", t.Address)
+	conn, err := from.DialContext(ctx, "tcp", t.Address)
 	if err != nil {
 		return nil, err
 	}

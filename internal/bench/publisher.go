@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -98,6 +99,7 @@ func (p *publisher) publish(ctx context.Context, limit int) error {
 		interval = time.Duration(float64(time.Second) * float64(p.cfg.Publishers) / p.cfg.Rate)
 	}
 	sent := 0
+	var name []byte
 	for sent < limit {
 		if ctx.Err() != nil {
 			return nil
@@ -131,7 +133,12 @@ func (p *publisher) publish(ctx context.Context, limit int) error {
 			binary.BigEndian.PutUint64(payload[8:], uint64(sent))
 			binary.BigEndian.PutUint64(payload[16:], now)
 			// With at most 10,000 under way an identifier is free again when its turn comes.
-			out, _ = mqtt.AppendPublish(out, p.version, p.cfg.QoS<<1, uint16(sent%65535+1), p.topic, payload, nil)
+			topic := p.topic
+			if p.cfg.Topics > 0 {
+				name = strconv.AppendInt(append(append(name[:0], topic...), '/'), int64(sent%p.cfg.Topics), 10)
+				topic = string(name)
+			}
+			out, _ = mqtt.AppendPublish(out, p.version, p.cfg.QoS<<1, uint16(sent%65535+1), topic, payload, nil)
 			sent++
 		}
 		p.sent.Store(int64(sent))

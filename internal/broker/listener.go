@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,17 +66,25 @@ type Broker struct {
 	ServerCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	Denials           *denial.Log
 	Log               *slog.Logger
+	Tickets           *Tickets // nil for keys that end with the process
+	// Handshakes bounds those under way.
+	Handshakes Handshakes
 
 	counters  Counters
 	http      httpListener
 	newcomers sync.Map // of *x509.Certificate: those in handshakes that go on for Newcomers alone
 	lastLog   atomic.Int64
+	begin     sync.Once
+	computing *turns // handshakes that use the processor
+	begun     *turns // handshakes under way
 }
 
 // Counters count network connections.
 type Counters struct {
-	Accepted         atomic.Uint64
-	HandshakesFailed atomic.Uint64
+	Accepted          atomic.Uint64
+	HandshakesFailed  atomic.Uint64
+	HandshakesDropped atomic.Uint64 // closed without a handshake: too many waited
+	Resumed           atomic.Uint64 // handshakes that resumed a TLS session
 }
 
 // Counters returns the counters.
@@ -87,14 +96,12 @@ func CertificateID(cert *x509.Certificate) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// handshakeTimeout bounds the TLS handshake.
-const handshakeTimeout = 10 * time.Second
-
 // ServeTLS accepts connections until the listener closes. Clients that do not say which protocol
 // they speak get MQTT or, if http is set, HTTP.
 func (b *Broker) ServeTLS(ctx context.Context, l net.Listener, http bool) error {
 	cfg := b.tlsConfig(ctx, http)
-	return b.accept(ctx, l, func(c net.Conn) { b.handshake(ctx, c, cfg, http) })
+	b.begin.Do(b.limitHandshakes)
+	return b.accept(ctx, l, func(c net.Conn) { b.queue(ctx, c, cfg, http) })
 }
 
 // ServePlain accepts MQTT without TLS, from anybody: the principal is "anonymous".
@@ -102,13 +109,22 @@ func (b *Broker) ServePlain(ctx context.Context, l net.Listener) error {
 	adm := session.Admission{Principal: session.Principal{Kind: session.Anonymous, ID: "anonymous"}}
 	return b.accept(ctx, l, func(c net.Conn) {
 		if raw, ok := newRawConn(c); ok {
-			b.Sessions.Accept(ctx, plain{raw}, adm)
+			b.serve(c, func() { b.Sessions.Accept(ctx, plain{raw}, adm) })
 		} else {
-			b.Sessions.Accept(ctx, newBlocking(c, remoteAddr(c)), adm)
+			b.serve(c, func() { b.Sessions.Accept(ctx, newBlocking(c, remoteAddr(c)), adm) })
 		}
 	})
 }
 
+// serve runs f on a goroutine of its own.
+func (b *Broker) serve(c net.Conn, f func()) {
+	go func() {
+		defer b.recovered(c)
+		f()
+	}()
+}
+
+// accept hands every connection to serve, which must not block.
 func (b *Broker) accept(ctx context.Context, l net.Listener, serve func(net.Conn)) error {
 	var pause time.Duration
 	for {
@@ -129,10 +145,7 @@ func (b *Broker) accept(ctx context.Context, l net.Listener, serve func(net.Conn
 		}
 		pause = 0
 		b.counters.Accepted.Add(1)
-		go func() {
-			defer b.recovered(c)
-			serve(c)
-		}()
+		serve(c)
 	}
 }
 
@@ -161,43 +174,6 @@ func cipherSuites() []uint16 {
 		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
 		tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
 	}
-}
-
-// handshake agrees on TLS and hands the connection on.
-func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, http bool) {
-	raw, tries := newRawConn(c)
-	if tries {
-		raw.blocks = true
-		c = raw
-	}
-	t := tls.Server(c, cfg)
-	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	err := t.HandshakeContext(hctx)
-	cancel()
-	cs := t.ConnectionState()
-	if len(cs.PeerCertificates) > 0 {
-		if _, ok := b.newcomers.LoadAndDelete(cs.PeerCertificates[0]); ok && err == nil {
-			err = b.admit(ctx, cs.PeerCertificates[0])
-		}
-	}
-	if err != nil {
-		b.handshakeFailed(remoteAddr(c), t, err)
-		c.Close()
-		return
-	}
-	d := b.Domains.Lookup(cs.ServerName)
-	if !speaksMQTT(cs.NegotiatedProtocol, http, d) {
-		b.http.hand(t)
-		return
-	}
-	var transport session.Transport
-	if tries {
-		raw.blocks = false
-		transport = &secure{raw: raw, tls: t}
-	} else {
-		transport = newBlocking(t, remoteAddr(c))
-	}
-	b.Sessions.Accept(ctx, transport, b.admission(&cs, d))
 }
 
 // admission is what TLS says about a client.
@@ -282,7 +258,7 @@ func explainHandshake(err error) string {
 		return "the client did not speak TLS on a TLS port"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the client closed the connection during the TLS handshake"
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Sprintf("the client did not finish the TLS handshake within %v", handshakeTimeout)
 	}
 	switch err.Error() {

@@ -30,10 +30,13 @@ type rawConn struct {
 	n      int
 	err    error
 	waited bool
-	try    bool // reads return errNothing rather than wait
+	ahead  session.Input // what was read for TLS and not yet decrypted
 
-	// blocks makes Write block, as TLS handshakes and HTTP expect. It is set before anybody writes.
+	// blocks makes Read and Write block, as TLS handshakes and HTTP expect. Without, Read returns what
+	// was read ahead. It is set before anybody else reads or writes.
 	blocks bool
+	// turn is given back while a handshake waits for its client; nil outside handshakes.
+	turn *turn
 
 	mu      sync.Mutex // guards what follows
 	write   func(fd uintptr) bool
@@ -77,10 +80,6 @@ func (r *rawConn) tryRead(fd uintptr) bool {
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
-			if r.try {
-				r.err = errNothing
-				return true
-			}
 			if r.in != nil {
 				r.in.Idle()
 			}
@@ -89,6 +88,7 @@ func (r *rawConn) tryRead(fd uintptr) bool {
 				if r.idle != nil {
 					r.idle()
 				}
+				r.turn.leave()
 			}
 			return false
 		}
@@ -106,41 +106,48 @@ func (nothingError) Temporary() bool { return true }
 
 var errNothing error = nothingError{}
 
-func (r *rawConn) wait() error {
-	r.waited = false
-	if err := r.rc.Read(r.read); err != nil {
-		return err
-	}
-	if r.err != nil {
-		return r.err
-	}
-	if r.n == 0 {
-		return io.EOF
-	}
-	return nil
-}
-
 // Read implements net.Conn for crypto/tls.
 func (r *rawConn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	r.into, r.in = p, nil
-	err := r.wait()
+	if !r.blocks {
+		if n := r.ahead.Take(p); n > 0 {
+			return n, nil
+		}
+		return 0, errNothing
+	}
+	r.into, r.waited = p, false
+	err := r.rc.Read(r.read)
 	r.into = nil
-	if err != nil {
+	if r.waited {
+		r.turn.enter()
+	}
+	switch {
+	case err != nil: // a deadline, perhaps, before anything was tried
 		return 0, err
+	case r.err != nil:
+		return 0, r.err
+	case r.n == 0:
+		return 0, io.EOF
 	}
 	return r.n, nil
 }
 
 // fill reads straight into an input buffer that is held only while there are bytes.
+//
+// Its frame and those below it are small: a goroutine that waits here fits a stack of 2 KiB.
 func (r *rawConn) fill(in *session.Input, idle func()) error {
-	r.in, r.idle = in, idle
-	err := r.wait()
+	r.in, r.idle, r.waited = in, idle, false
+	err := r.rc.Read(r.read)
 	r.in, r.idle = nil, nil
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case r.err != nil:
+		return r.err
+	case r.n == 0:
+		return io.EOF
 	}
 	in.Filled(r.n)
 	return nil
@@ -220,6 +227,9 @@ func (r *rawConn) drain() error {
 // still be written.
 func (r *rawConn) interrupt() { r.Conn.SetReadDeadline(time.Unix(1, 0)) }
 
+// resume undoes interrupt.
+func (r *rawConn) resume() { r.Conn.SetReadDeadline(time.Time{}) }
+
 // lingerTime is how long a closed connection waits for the client to close too.
 const lingerTime = time.Second
 
@@ -238,13 +248,14 @@ func (r *rawConn) linger() error {
 	return r.Conn.Close()
 }
 
-// plain is MQTT straight over TCP. It implements session.Transport.
+// plain is MQTT straight over TCP. It implements session.Transport and session.Resting.
 type plain struct{ *rawConn }
 
 func (p plain) Fill(in *session.Input, idle func()) error { return p.fill(in, idle) }
 func (p plain) Drain() error                              { return p.drain() }
 func (p plain) Pending() int                              { return p.unwritten() }
 func (p plain) Interrupt()                                { p.interrupt() }
+func (p plain) Rested()                                   { p.resume() }
 func (p plain) Close() error                              { return p.linger() }
 func (p plain) RemoteAddr() netip.AddrPort                { return p.remote }
 func (p plain) Write(b []byte) (bool, error) {

@@ -9,40 +9,45 @@ import (
 	"github.com/berth-iot/berth/internal/session"
 )
 
-// secure is MQTT over TLS. It implements session.Transport.
+// secure is MQTT over TLS. It implements session.Transport and session.Resting.
+//
+// It reads ahead: what waits in the socket is taken in one read, as many records as there are, and TLS
+// decrypts them out of that buffer without a system call each. While nothing waits no buffer is held.
 type secure struct {
 	raw *rawConn
 	tls *tls.Conn
-	one [1]byte
+	dry bool // of the reading goroutine: TLS has used up what was read
 }
 
-// Fill waits with a read of one byte, so that no buffer is held meanwhile. The rest of the record is
-// then at hand without waiting; there is none when a client sends a record of one byte, as coreMQTT
-// does with the last byte of SUBSCRIBE.
+// Fill waits for bytes and decrypts one record.
 func (s *secure) Fill(in *session.Input, idle func()) error {
-	in.Idle()
-	s.raw.idle = idle
-	n, err := s.tls.Read(s.one[:])
-	if err != nil {
-		return err
+	for {
+		if s.dry {
+			in.Idle()
+			if err := s.raw.fill(&s.raw.ahead, idle); err != nil {
+				return err
+			}
+			s.dry = false
+		}
+		n, err := s.tls.Read(in.Space())
+		if n > 0 {
+			in.Filled(n)
+			return nil
+		}
+		if err == nil {
+			continue
+		}
+		if err != errNothing {
+			return err
+		}
+		s.dry = true
 	}
-	if n == 0 {
-		return nil
-	}
-	p := in.Space()
-	p[0] = s.one[0]
-	in.Filled(1)
-	if len(p) == 1 {
-		return nil
-	}
-	s.raw.try = true
-	n, err = s.tls.Read(p[1:])
-	s.raw.try = false
-	in.Filled(n)
-	if err == errNothing {
-		return nil
-	}
-	return err
+}
+
+// Rested gives back what TLS keeps besides its keys.
+func (s *secure) Rested() {
+	s.raw.resume()
+	trim(s.tls)
 }
 
 func (s *secure) Write(b []byte) (bool, error) {

@@ -25,6 +25,7 @@ func (b *Broker) tlsConfig(ctx context.Context, http bool) *tls.Config {
 	}
 	mqtt := base.Clone()
 	mqtt.ClientAuth = tls.RequireAnyClientCert
+	b.Tickets.use(base, mqtt)
 	base.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		d := b.Domains.Lookup(h.ServerName)
 		certificate := b.clientAuth(d, speaksMQTT(firstKnown(h.SupportedProtos), http, d))

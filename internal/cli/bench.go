@@ -22,6 +22,8 @@ type benchmark struct {
 	qos                            []int
 	resume                         bool
 	tls                            string
+	growth, plot                   string
+	sizes                          []int
 	cfg                            bench.Config
 }
 
@@ -36,7 +38,8 @@ its memory for each idle connection.
 
 Scenarios: fan-in (100 publishers, 1 subscriber), fan-out (1 publisher, 200 subscribers), pairs
 (100 publishers with a subscriber each), sparse (10 pairs, one message in flight each), connect
-(connect and leave), idle (memory of connections that do nothing) and all. CPU time stands for
+(connect and leave), idle (memory of connections that do nothing), storm (2000 devices connect at the same moment; the
+latency is the time until one is connected) and all. CPU time stands for
 one delivery, or one connect.
 
 A server that bounds its queues more tightly than --outstanding drops messages, which count as
@@ -48,9 +51,10 @@ figures are medians, and the ratios are to the first target.`,
 		Example: `  berth bench pairs --plain 127.0.0.1:1883 --pid $(pidof mosquitto) --qos 1
   berth bench all --host localhost --cafile ca.pem --cert bench.cert.pem --key bench.private.key
   berth bench all --target mosquitto=plain://127.0.0.1:1883,pid=123 --target berth=plain://127.0.0.1:1884,pid=456
+  berth bench pairs --growth connections --plain 127.0.0.1:1883 --pid 123 --plot connections.svg
   berth bench connect --target a=tls://localhost:8883,cafile=ca.pem,cert=c.pem,key=k.pem,pid=123`,
 		Args:      args(cobra.ExactArgs(1)),
-		ValidArgs: append(bench.Scenarios(), "all"),
+		ValidArgs: append(bench.Scenarios(), "storm", "all"),
 		RunE:      b.run,
 	}
 	f := cmd.Flags()
@@ -76,8 +80,14 @@ figures are medians, and the ratios are to the first target.`,
 	f.IntVar(&b.cfg.Window, "window", 100, "unacknowledged messages of one publisher, with QoS 1")
 	f.IntVar(&b.cfg.Outstanding, "outstanding", 0, "deliveries under way from one publisher, or to one subscriber of many (default 10000, in pairs at most 100000 together)")
 	f.IntVar(&b.cfg.Connections, "connections", 0, "number of idle connections (default 1000), or of connects at a time (default 4)")
+	f.IntVar(&b.cfg.Sources, "sources", 0, "addresses of 127.0.0.0/8 that the connections of storm come from")
+	f.IntVar(&b.cfg.Topics, "topics", 0, "topics of each publisher, below its own (default one)")
+	f.DurationVar(&b.cfg.Settle, "settle", 2*time.Second, "time between the last idle connection and the look at memory")
 	f.StringVar(&b.cfg.Prefix, "topic", "bench", "beginning of the topics")
 	f.StringVarP(&b.cfg.ClientID, "id-prefix", "i", "bench", "beginning of the client identifiers")
+	f.StringVar(&b.growth, "growth", "", "measure pairs while the server carries more and more of this: "+strings.Join(bench.Growths(), ", "))
+	f.IntSliceVar(&b.sizes, "sizes", []int{0, 1000, 5000, 10_000, 20_000}, "how many, with --growth")
+	f.StringVar(&b.plot, "plot", "", "draw the CPU time of --growth to this SVG `FILE`")
 	return cmd
 }
 
@@ -107,6 +117,9 @@ func (b *benchmark) run(cmd *cobra.Command, args []string) error {
 	}
 	if b.rounds < 0 {
 		return usagef("--rounds %d: want at least 1", b.rounds)
+	}
+	if b.growth != "" {
+		return b.grow(cmd, targets, jobs)
 	}
 	bar := newProgress(cmd.ErrOrStderr(), len(jobs)*len(targets)*b.rounds)
 	defer bar.stop()
@@ -146,6 +159,9 @@ func (b *benchmark) jobs(name string) (jobs []job, err error) {
 	}
 	all := name == "all"
 	known := all
+	if name == "storm" {
+		return []job{{"storm", 0}}, nil
+	}
 	for _, s := range bench.Scenarios() {
 		known = known || s == name
 		if s != name && !all {

@@ -88,6 +88,21 @@ func (p *Publication) Keep() *Message {
 	return p.kept
 }
 
+// KeepBriefly is Keep for a message that will soon be sent or dropped: it shares the memory of those
+// before and after it, which is free when all of them are gone.
+func (p *Publication) KeepBriefly() *Message {
+	if p.kept == nil {
+		p.kept = p.publisher.place(len(p.Payload))
+		*p.kept = Message{Topic: p.Topic, Payload: append(p.kept.Payload, p.Payload...), QoS: p.QoS, Retain: p.Retain,
+			Expires: p.Expires, Origin: p.Origin}
+		if p.Properties != nil && !p.Properties.Empty() {
+			props := *p.Properties
+			p.kept.Properties = &props
+		}
+	}
+	return p.kept
+}
+
 // Hold makes the publisher's acknowledgement wait for one more event: a call of the receipt's
 // Release.
 func (p *Publication) Hold() *Receipt {

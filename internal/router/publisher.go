@@ -15,6 +15,8 @@ type Publisher struct {
 	router *Router
 	routes map[string]*Route
 	dirty  []Flusher
+	places []Message // for KeepBriefly
+	bytes  []byte    // for their payloads
 	// Pressed is set by a subscriber whose output piles up; the publisher should pause.
 	Pressed bool
 }
@@ -57,7 +59,35 @@ func (pub *Publisher) newRoute(name string) *Route {
 }
 
 // Forget drops what is remembered, to save memory while the publisher is idle.
-func (pub *Publisher) Forget() { pub.routes, pub.dirty = nil, nil }
+func (pub *Publisher) Forget() {
+	pub.routes, pub.dirty = nil, nil
+	pub.places, pub.bytes = nil, nil
+}
+
+const (
+	placesAtOnce = 16
+	bytesAtOnce  = 4 << 10
+)
+
+// place returns an empty message with an empty payload that n bytes fit into.
+func (pub *Publisher) place(n int) *Message {
+	if len(pub.places) == 0 {
+		pub.places = make([]Message, placesAtOnce)
+	}
+	m := &pub.places[0]
+	pub.places = pub.places[1:]
+	switch {
+	case n > bytesAtOnce/4:
+		m.Payload = make([]byte, 0, n)
+	case n > len(pub.bytes):
+		pub.bytes = make([]byte, bytesAtOnce)
+		fallthrough
+	default:
+		m.Payload = pub.bytes[:0:n]
+		pub.bytes = pub.bytes[n:]
+	}
+	return m
+}
 
 // Publish hands a message to its subscribers and keeps it if it is to be retained. It reports
 // whether the acknowledgement must wait: then p.Acknowledger hears of it, perhaps from another

@@ -34,6 +34,8 @@ type Config struct {
 	MaxKeepAlive   time.Duration `yaml:"max-keep-alive"`    // ceiling of keep-alives; 0 for that of the semantics
 	MaxPayload     int           `yaml:"max-payload"`       // bytes of one message; 0 for that of the semantics
 	MaxSubs        int           `yaml:"max-subscriptions"` // of one session; 0 for that of the semantics
+	Rates          string        `yaml:"rates"`             // "none", "aws", or names with numbers a second
+	Handshakes     int           `yaml:"handshakes"`        // TLS handshakes that compute at a time; 0 for three quarters of the processors
 	HookCommands   string        `yaml:"hook-commands"`     // programs that may be hooks, absolute paths between commas
 	RuleFiles      string        `yaml:"rule-files"`        // folder of the rule action file; empty for DATA/rule-files
 	RuleDatabases  string        `yaml:"rule-databases"`    // NAME=URL of PostgreSQL for the rule action postgres, separated by spaces
@@ -63,6 +65,7 @@ func Defaults() Config {
 		Region:         "us-east-1",
 		Account:        "000000000000",
 		Semantics:      "aws",
+		Rates:          "none",
 		TableRetention: 30 * 24 * time.Hour,
 		LogFormat:      "text",
 		LogLevel:       "info",
@@ -98,6 +101,8 @@ func (c *Config) Check() error {
 		return fmt.Errorf("max-keep-alive: %v is not from 1s to 65535s", c.MaxKeepAlive)
 	case c.MaxPayload < 0 || c.MaxPayload > 256<<20:
 		return fmt.Errorf("max-payload: %d is not from 1 to %d bytes", c.MaxPayload, 256<<20)
+	case c.Handshakes < 0:
+		return fmt.Errorf("handshakes: %d is negative", c.Handshakes)
 	case c.MaxSubs < 0:
 		return fmt.Errorf("max-subscriptions: %d is negative", c.MaxSubs)
 	case c.connections().Databases == nil:
@@ -110,6 +115,9 @@ func (c *Config) Check() error {
 		return fmt.Errorf("table-max-bytes: %d is negative", c.TableMaxBytes)
 	case c.PlainPolicy != "" && c.MQTTPlain == "":
 		return fmt.Errorf("plain-policy: has no effect without mqtt-plain")
+	}
+	if _, err := session.ParseRates(c.Rates); err != nil {
+		return fmt.Errorf("rates: %w", err)
 	}
 	for _, path := range c.hookCommands() {
 		if !filepath.IsAbs(path) {
@@ -171,6 +179,7 @@ func (c *Config) limits() session.Limits {
 	if c.MaxSubs != 0 {
 		l.MaxSubscriptions = c.MaxSubs
 	}
+	l.Rates, _ = session.ParseRates(c.Rates) // Check has read it
 	return l
 }
 

@@ -238,8 +238,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	s.broker = &broker.Broker{Sessions: s.sessions, Certificates: auth, Newcomers: s.devices, CustomAuth: others.logins, Domains: others.domains,
-		ServerCertificate: certs.GetCertificate, Denials: denials, Log: log}
+		ServerCertificate: certs.GetCertificate, Denials: denials, Log: log, Handshakes: broker.Handshakes{Computing: cfg.Handshakes}}
 
+	if s.broker.Tickets, err = broker.OpenTickets(cfg.Data, log); err != nil {
+		return nil, err
+	}
 	caller := &callers{registry: reg, authority: auth, keys: keys, issuer: others.issuer, domains: others.domains, logins: others.logins, broker: s.broker}
 	caller.verify(cfg.Region)
 	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.index, s.db)
@@ -300,6 +303,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	go s.shadows.SweepLoop(run)
 	go s.devices.SweepLoop(run)
 	go certs.RenewLoop(run)
+	go s.broker.Tickets.RotateLoop(run, log)
 	go certs.KeyLoop(run)
 	return s, s.announce()
 }

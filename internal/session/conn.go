@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
@@ -31,6 +32,13 @@ type Transport interface {
 	Interrupt()
 	Close() error
 	RemoteAddr() netip.AddrPort
+}
+
+// Resting is a Transport of which an idle connection asks its memory back. It is asked by Interrupt, as if
+// the connection were to end; the reader then calls Rested and reads on.
+type Resting interface {
+	// Rested undoes Interrupt and gives memory back. Only the reader calls it, while it does not read.
+	Rested()
 }
 
 // DisconnectReason is why a connection ended, in the words of AWS IoT's lifecycle events.
@@ -79,6 +87,7 @@ type Conn struct {
 	origin    *router.Origin
 	sessionID string
 	custom    *custom // nil unless a custom authorizer decided
+	pace      *pace   // nil without rates
 	publisher *router.Publisher
 	input     Input
 
@@ -91,12 +100,16 @@ type Conn struct {
 	keepAlive      int64            // milliseconds of silence allowed; 0 for any
 	received       uint64           // messages of this batch
 	handled        int              // packets of this batch
+	stuck          bool             // the client does not read what it is sent
+	yields         int              // times that a PUBLISH still lets others go first
 	goodbye        *mqtt.Disconnect // received
 
 	access     atomic.Pointer[policy.Set]
 	generation atomic.Uint32 // changes with access, unique among all connections
 	active     atomic.Int64  // coarse clock at the last read
 	ended      atomic.Pointer[ending]
+	resting    atomic.Bool // the reader is asked to give memory back
+	restedAt   int64       // of tickLoop: active when it last was
 
 	// guarded by session.mu
 	out      []byte
@@ -118,6 +131,10 @@ func (c *Conn) end(e ending) {
 // serve reads packets until the connection ends.
 func (c *Conn) serve() {
 	err := c.readSafely()
+	if err == errRested {
+		go c.serve() // its stack is small again
+		return
+	}
 	var cl *closing
 	var me *mqtt.Error
 	switch {
@@ -159,15 +176,18 @@ func (c *Conn) read() error {
 	// Packets may have come together with CONNECT: clients need not wait for CONNACK (MQTT 5.0
 	// section 3.1.4).
 	for unread := len(c.input.bytes()) > 0; ; unread = false {
+		if c.stuck {
+			c.awaitReader()
+		}
 		if !unread {
 			if err := c.transport.Fill(&c.input, idle); err != nil {
-				return err
+				return c.rest(err)
 			}
+			c.active.Store(c.all.clock.Load())
 		}
 		if c.ended.Load() != nil {
 			return nil
 		}
-		c.active.Store(c.all.clock.Load())
 		err := c.handleInput()
 		if err != nil || c.handled >= maxBatch || c.publisher.Pressed {
 			c.flushBatch()
@@ -181,6 +201,42 @@ func (c *Conn) read() error {
 			time.Sleep(pressedPause)
 		}
 	}
+}
+
+// clogged reports whether a client has left more unread than it may. s.mu is held.
+func (c *Conn) clogged() bool {
+	return c.flushing && len(c.out)+c.transport.Pending() > c.all.limits.OutputBytes
+}
+
+// awaitReader reads nothing more from a client until it reads: its own acknowledgements would pile up
+// without end. Its keep-alive goes on, and ends it.
+func (c *Conn) awaitReader() {
+	for c.stuck && c.ended.Load() == nil {
+		time.Sleep(stuckPause)
+		c.session.mu.Lock()
+		c.stuck = c.clogged()
+		c.session.mu.Unlock()
+	}
+}
+
+// stuckPause is how often it is looked whether a client reads again.
+const stuckPause = 10 * time.Millisecond
+
+// errRested ends a reader that another one follows.
+var errRested = errors.New("the connection rested")
+
+// rest gives memory back if that is why reading ended, not an error.
+func (c *Conn) rest(err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !c.resting.CompareAndSwap(true, false) {
+		return err
+	}
+	c.transport.(Resting).Rested()
+	if c.ended.Load() != nil { // its interruption may be what Rested undid
+		return errEnded
+	}
+	c.publisher.Forget()
+	c.publishing, c.acks = nil, nil
+	return errRested
 }
 
 // handleInput handles the whole packets in the buffer.
@@ -198,10 +254,20 @@ func (c *Conn) handleInput() error {
 		if c.ended.Load() != nil { // what a connection that was ended still sent is not for its successor
 			return errEnded
 		}
-		if c.handled == 0 && h.Type() == mqtt.PUBLISH {
-			// Go runs those that a poll of the network woke in no order. Letting others go first
-			// serves a SUBSCRIBE that came before this message before it.
-			runtime.Gosched()
+		switch h.Type() {
+		case mqtt.PUBLISH:
+			if c.handled == 0 && c.yields > 0 {
+				// Go runs those that a poll of the network woke in no order. Letting others go first
+				// serves a SUBSCRIBE that came before this message before it. A connection that has
+				// published for a while is not among those that have just begun together.
+				c.yields--
+				runtime.Gosched()
+			}
+		case mqtt.PUBACK:
+			if err := c.handleAcks(); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := c.handle(h, body); err != nil {
 			return err
@@ -211,6 +277,9 @@ func (c *Conn) handleInput() error {
 	}
 }
 
+// firstPublishes is how often a connection's PUBLISH lets others go first.
+const firstPublishes = 32
+
 // errEnded stops the read loop of a connection whose end was decided elsewhere.
 var errEnded = errors.New("the connection ended")
 
@@ -218,7 +287,7 @@ func (c *Conn) handle(h mqtt.Header, body []byte) error {
 	switch t := h.Type(); t {
 	case mqtt.PUBLISH:
 		return c.handlePublish(h, body)
-	case mqtt.PUBACK, mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP:
+	case mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP:
 		return c.handleAck(t, body)
 	case mqtt.SUBSCRIBE:
 		return c.handleSubscribe(body)
@@ -257,8 +326,43 @@ func (c *Conn) handleDisconnect(body []byte) error {
 	return disconnect(ClientInitiated, mqtt.Success, "the client sent DISCONNECT")
 }
 
-// handleAck takes the client's part of the delivery of a QoS 1 or 2 message, and PUBREL of its
-// own.
+// handleAcks takes the PUBACKs at the front of the input, under one lock, and sends on what waited for
+// their places in the window.
+func (c *Conn) handleAcks() error {
+	s, in := c.session, &c.input
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c {
+		return errEnded
+	}
+	for {
+		h, body, size, err := mqtt.Frame(in.bytes(), c.all.limits.MaxPacket)
+		if err != nil {
+			return err
+		}
+		if body == nil || h.Type() != mqtt.PUBACK {
+			break
+		}
+		var a mqtt.Ack
+		if err := a.Decode(mqtt.PUBACK, body, c.version); err != nil {
+			return err
+		}
+		if d := s.inflight.find(a.PacketID); d != nil { // else late, from before a reconnect: harmless
+			if d.qos == 2 {
+				return disconnect(ClientError, mqtt.ProtocolError, "PUBACK for a QoS 2 message")
+			}
+			s.discard(d)
+		}
+		c.handled++
+		in.consume(size)
+	}
+	if s.queue.len() > 0 || s.backlog > 0 {
+		s.pump()
+	}
+	return nil
+}
+
+// handleAck takes the client's part of the delivery of a QoS 2 message, and PUBREL of its own.
 func (c *Conn) handleAck(t mqtt.Type, body []byte) error {
 	var a mqtt.Ack
 	if err := a.Decode(t, body, c.version); err != nil {
@@ -305,7 +409,7 @@ func (c *Conn) handleAck(t mqtt.Type, body []byte) error {
 		}
 		c.acks = mqtt.AppendAck(c.acks, mqtt.PUBREL, a.PacketID, mqtt.Success, c.version)
 		return nil
-	case t == mqtt.PUBACK && d.qos == 2, t == mqtt.PUBCOMP && d.state != released:
+	case t == mqtt.PUBCOMP && d.state != released:
 		return disconnect(ClientError, mqtt.ProtocolError, "%s does not fit the message's state", t)
 	}
 	s.discard(d)
@@ -329,6 +433,7 @@ func (c *Conn) flushBatch() {
 	if len(c.acks) > 0 {
 		c.append(c.acks)
 		c.acks = c.acks[:0]
+		c.stuck = c.clogged()
 	}
 	if len(c.out) == 0 {
 		s.mu.Unlock()

@@ -83,7 +83,7 @@ type Admission struct {
 // closed.
 func (a *Sessions) Accept(ctx context.Context, t Transport, adm Admission) {
 	a.count.connectsTried.Add(1)
-	c := &Conn{all: a, transport: t}
+	c := &Conn{all: a, transport: t, yields: firstPublishes}
 	timeout := time.AfterFunc(a.limits.ConnectTimeout, t.Interrupt)
 	packet, err := c.readConnect()
 	if !timeout.Stop() && err == nil {
@@ -248,6 +248,10 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect, authenticator Authent
 		}
 	}
 	r.Certificate = nil
+	if !a.paces.mayConnect(r.ClientID, time.Now()) {
+		return c.tooSoon()
+	}
+	c.pace = a.paces.of()
 
 	ack := mqtt.Connack{}
 	keepAlive := p.KeepAlive

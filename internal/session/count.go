@@ -7,7 +7,7 @@ type counters struct {
 	connectsTried, connectsRefused, connectsBroken atomic.Uint64
 	connected                                      atomic.Int64
 	received, sent, dropped, notReceived           atomic.Uint64
-	denied, refused, pings, wills                  atomic.Uint64
+	denied, refused, pings, wills, throttled       atomic.Uint64
 }
 
 // Counts are numbers since the start, except those called now.
@@ -25,6 +25,7 @@ type Counts struct {
 	Refused          uint64 // for breaking the protocol or a limit
 	Pings            uint64
 	Wills            uint64
+	Throttled        uint64 // times that a rate made somebody wait or refused a connect
 }
 
 // Counts returns the counters.
@@ -34,5 +35,5 @@ func (a *Sessions) Counts() Counts {
 	a.mu.Unlock()
 	c := &a.count
 	return Counts{c.connectsTried.Load(), c.connectsRefused.Load(), c.connectsBroken.Load(), c.connected.Load(), sessions,
-		c.received.Load(), c.sent.Load(), c.dropped.Load(), c.notReceived.Load(), c.denied.Load(), c.refused.Load(), c.pings.Load(), c.wills.Load()}
+		c.received.Load(), c.sent.Load(), c.dropped.Load(), c.notReceived.Load(), c.denied.Load(), c.refused.Load(), c.pings.Load(), c.wills.Load(), c.throttled.Load()}
 }

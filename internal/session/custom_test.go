@@ -114,7 +114,7 @@ func (s *script) next(context.Context) (*Grant, error) {
 }
 
 // withSessions runs fn in a bubble of its own time.
-func withSessions(t *testing.T, fn func(t *testing.T, a *Sessions, denials *denial.Log)) {
+func withSessions(t *testing.T, fn func(t *testing.T, a *Sessions, denials *denial.Log), change ...func(*Limits)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, log := context.Background(), slog.New(slog.DiscardHandler)
 		db, err := store.Open(ctx, t.TempDir(), log)
@@ -127,6 +127,9 @@ func withSessions(t *testing.T, fn func(t *testing.T, a *Sessions, denials *deni
 		}
 		limits, denials := AWS(), denial.NewLog(10)
 		limits.MinKeepAlive, limits.MaxKeepAlive = 0, 0
+		for _, c := range change {
+			c(&limits)
+		}
 		a, err := Open(ctx, Config{Limits: limits, Router: r, Store: db, Authority: byGrant{}, Denials: denials, Log: log})
 		if err != nil {
 			t.Fatal(err)

@@ -22,6 +22,9 @@ func (in *Input) Space() []byte {
 		in.buf = *in.pooled
 		in.start, in.end = 0, 0
 	}
+	if in.start == in.end {
+		in.start, in.end = 0, 0
+	}
 	return in.buf[in.end:]
 }
 
@@ -37,6 +40,13 @@ func (in *Input) Idle() {
 		inputs.Put(in.pooled)
 	}
 	*in = Input{}
+}
+
+// Take moves bytes to p and returns how many.
+func (in *Input) Take(p []byte) int {
+	n := copy(p, in.bytes())
+	in.consume(n)
+	return n
 }
 
 func (in *Input) bytes() []byte { return in.buf[in.start:in.end] }

@@ -32,6 +32,8 @@ type Limits struct {
 	OutputBytes    int           // unsent bytes for one client from which QoS 0 messages are dropped
 	HoldTime       time.Duration // how long a connected subscriber may delay a publisher's PUBACK
 	ConnectTimeout time.Duration // from the first byte to a whole CONNECT
+
+	Rates Rates
 }
 
 // AWS are the limits of AWS IoT Core (AWS IoT developer guide, "AWS IoT Core message broker

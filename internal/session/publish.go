@@ -68,6 +68,11 @@ func (c *Conn) handlePublish(h mqtt.Header, body []byte) error {
 		return nil
 	}
 
+	if c.pace != nil {
+		if err := c.throttleIn(len(p.Payload)); err != nil {
+			return err
+		}
+	}
 	pn := &c.publishing.publication
 	pn.Topic, pn.Payload, pn.QoS, pn.Retain = rt.Topic, p.Payload, p.QoS, p.Retain
 	pn.Properties, pn.Expires = nil, time.Time{}

@@ -43,6 +43,7 @@ type Session struct {
 	loading  bool  // a goroutine reads the backlog
 	again    bool  // there may be more in it than that goroutine sees
 	holding  bool  // listed in all.holders
+	paced    bool  // listed in all.paces.waiting
 
 	incoming map[uint16]struct{} // QoS 2 packet identifiers received and not yet released
 
@@ -100,6 +101,10 @@ func (s *Session) Deliver(p *router.Publication, t *router.Target) {
 				return
 			}
 		}
+		if !s.mayOut(c, len(p.Payload)) {
+			s.all.count.dropped.Add(1)
+			return
+		}
 		if !c.appendPublication(p, t, 0, retain, 0) {
 			return
 		}
@@ -108,7 +113,7 @@ func (s *Session) Deliver(p *router.Publication, t *router.Target) {
 		case s.backlog > 0 || s.persistent && s.queue.len() >= s.all.limits.QueueMemory:
 			s.keep(p, t, qos)
 			return
-		case s.queue.len() > 0 || s.inflight.full(c.receiveMaximum) || len(c.out) > s.all.limits.OutputBytes:
+		case s.queue.len() > 0 || s.inflight.full(c.receiveMaximum) || len(c.out) > s.all.limits.OutputBytes, !s.mayOut(c, len(p.Payload)):
 			s.enqueue(p, t, qos, retain)
 			return
 		}
@@ -165,7 +170,7 @@ func (s *Session) enqueue(p *router.Publication, t *router.Target, qos byte, ret
 	if s.persistent {
 		s.accept(&d, p, t)
 	} else {
-		d.message = p.Keep()
+		d.message = p.KeepBriefly()
 		d.ids = t.IDs
 		if s.queue.len() >= s.all.limits.QueueMemory {
 			// The publisher's own window holds it back until the client has caught up.
@@ -196,6 +201,9 @@ func (s *Session) pump() bool {
 	moved := false
 	now := time.Time{}
 	for s.queue.len() > 0 && !s.inflight.full(c.receiveMaximum) && len(c.out) <= s.all.limits.OutputBytes {
+		if !s.mayOut(c, len(s.queue.all()[0].message.Payload)) {
+			break
+		}
 		d := s.queue.pop()
 		if !s.persistent && d.receipt != nil {
 			d.receipt.Release(nil)

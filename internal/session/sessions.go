@@ -38,9 +38,12 @@ type Sessions struct {
 	log         *slog.Logger
 	count       counters
 	completions completions
+	paces       *paces
 	clock       atomic.Int64 // milliseconds since 1970, coarse
 	generations atomic.Uint32
 	warned      atomic.Int64 // the second of the last warning about a client
+	rested      int          // of tickLoop: connections that gave memory back since returned
+	returned    time.Time    // of tickLoop: when the process last returned memory to the system
 
 	mu        sync.Mutex
 	sessions  map[string]*Session
@@ -61,6 +64,7 @@ func Open(ctx context.Context, cfg Config) (*Sessions, error) {
 	if a.lifecycle = cfg.Lifecycle; a.lifecycle == nil {
 		a.lifecycle = silence{}
 	}
+	a.paces = newPaces(cfg.Limits.Rates)
 	a.clock.Store(time.Now().UnixMilli())
 	if err := a.db.Migrate(ctx, "session", schema); err != nil {
 		return nil, err

@@ -23,6 +23,11 @@ func (c *Conn) handleSubscribe(body []byte) error {
 		c.all.refused(c.request, fmt.Sprintf("%d topic filters in one SUBSCRIBE, the limit is %d", len(p.Subscriptions), limits.MaxFilters))
 		return disconnect(ClientError, mqtt.QuotaExceeded, "%d topic filters in one SUBSCRIBE", len(p.Subscriptions))
 	}
+	if c.pace != nil {
+		if err := c.throttleSubscribe(); err != nil {
+			return err
+		}
+	}
 	var id uint32
 	if p.Properties.Has(mqtt.PropSubscriptionID) {
 		if !limits.SubscriptionIDs { // [MQTT-3.2.2.3.12]

@@ -2,6 +2,7 @@ package session
 
 import (
 	"container/heap"
+	"runtime/debug"
 	"time"
 
 	"github.com/berth-iot/berth/mqtt"
@@ -23,11 +24,13 @@ func (a *Sessions) tickLoop() {
 		case now := <-t.C:
 			a.clock.Store(now.UnixMilli())
 			a.storeHeld(now)
+			a.sendPaced()
 			a.meetDeadlines(now)
 			if n%10 == 0 {
 				a.endSilent(now)
+				a.paces.sweep(now)
 			}
-			if n%100 == 0 {
+			if n%20 == 0 {
 				a.releaseIdle(now)
 			}
 			if n%600 == 0 {
@@ -51,23 +54,40 @@ func (a *Sessions) endSilent(now time.Time) {
 // idleTime is the silence after which a connection gives memory back.
 const idleTime = 10 * time.Second
 
+// releaseIdle makes connections that have been silent for a while give memory back, once for each
+// silence: the reader's stack, the buffers of TLS, the routes of topics.
 func (a *Sessions) releaseIdle(now time.Time) {
 	before := now.Add(-idleTime).UnixMilli()
-	var idle []*Session
+	var idle []*Conn
 	a.mu.Lock()
+	all := len(a.conns)
 	for c := range a.conns {
-		if c.active.Load() < before {
-			idle = append(idle, c.session)
+		if at := c.active.Load(); at < before && at != c.restedAt {
+			c.restedAt = at
+			idle = append(idle, c)
 		}
 	}
 	a.mu.Unlock()
-	for _, s := range idle {
+	for _, c := range idle {
+		s := c.session
 		s.mu.Lock()
 		s.inflight.release()
 		s.queue.release()
 		s.mu.Unlock()
+		if _, ok := c.transport.(Resting); ok && c.owed.len() == 0 {
+			c.resting.Store(true)
+			c.transport.Interrupt()
+		}
+	}
+	if a.rested += len(idle); a.rested >= max(1000, all/4) && now.Sub(a.returned) > returnPause {
+		// A wave of connections has settled: what their handshakes used would stay with this process.
+		a.rested, a.returned = 0, now
+		time.AfterFunc(time.Second, debug.FreeOSMemory)
 	}
 }
+
+// returnPause is the shortest time between two returns of memory to the system.
+const returnPause = 2 * time.Minute
 
 // holds lists a session whose receivers make publishers wait.
 func (a *Sessions) holds(s *Session) {

@@ -1,0 +1,143 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/berth-iot/berth/mqtt"
+)
+
+// Growths are what a server's cost can be plotted against.
+func Growths() []string { return []string{"connections", "topics", "wildcards", "retained"} }
+
+// Growth measures the cost of a message while a server carries more and more of something else: idle
+// connections, topics published to, subscriptions with wildcards, retained messages. Each result's
+// Connections is how many; the flow is ten pairs.
+func Growth(ctx context.Context, t Target, c Config, kind string, sizes []int, each func(Result)) ([]Result, error) {
+	c.Scenario = "pairs"
+	if c.Publishers == 0 {
+		c.Publishers = 10
+	}
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	b := &burden{target: &t, cfg: &c}
+	defer b.drop()
+	before := 0.0
+	if t.PID != 0 {
+		if before, err = residentKiB(t.PID); err != nil {
+			return nil, err
+		}
+	}
+	var results []Result
+	for _, n := range sizes {
+		flow := c
+		switch kind {
+		case "connections":
+			err = b.connect(ctx, n)
+		case "topics":
+			flow.Topics = max(1, n/c.Publishers)
+		case "wildcards":
+			err = b.subscribe(ctx, n)
+		case "retained":
+			err = b.retain(ctx, n)
+		default:
+			err = fmt.Errorf("growth by %q is unknown", kind)
+		}
+		if err != nil {
+			return results, err
+		}
+		r, err := Run(ctx, t, flow)
+		if err != nil {
+			return results, err
+		}
+		r.Scenario, r.Connections = kind, n
+		if n > 0 && r.ServerRSS > before {
+			r.MemoryKiB = (r.ServerRSS - before) / float64(n)
+		}
+		results = append(results, r)
+		if each != nil {
+			each(r)
+		}
+	}
+	return results, nil
+}
+
+// burden is what the server carries.
+type burden struct {
+	target   *Target
+	cfg      *Config
+	links    []*link
+	retained int
+}
+
+func (b *burden) connect(ctx context.Context, n int) error {
+	if n <= len(b.links) {
+		return nil
+	}
+	more, err := openAll(ctx, b.target, b.cfg, "idle"+strconv.Itoa(len(b.links))+"-", n-len(b.links))
+	b.links = append(b.links, more...)
+	return err
+}
+
+// perLink is the number of subscriptions of one client, within the limits of AWS.
+const perLink = 50
+
+// subscribe makes n subscriptions, each with a wildcard of its own place in the tree. None matches what
+// the flow publishes, but all begin as its topics do.
+func (b *burden) subscribe(ctx context.Context, n int) error {
+	have := len(b.links) * perLink
+	if err := b.connect(ctx, (n+perLink-1)/perLink); err != nil {
+		return err
+	}
+	for i := have; i < n; i++ {
+		filter := b.cfg.Prefix + "/+/" + strconv.Itoa(i) + "/+"
+		if err := b.links[i/perLink].subscribe(filter, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retain publishes n retained messages and waits until the server has them.
+func (b *burden) retain(ctx context.Context, n int) error {
+	if err := b.connect(ctx, 1); err != nil {
+		return err
+	}
+	l, payload := b.links[0], make([]byte, b.cfg.Payload)
+	var out []byte
+	for b.retained < n {
+		batch := min(100, n-b.retained) // as many as may be unacknowledged
+		out = out[:0]
+		for i := range batch {
+			topic := b.cfg.Prefix + "/kept/" + strconv.Itoa(b.retained+i)
+			out, _ = mqtt.AppendPublish(out, l.version, 1<<1|mqtt.FlagRetain, uint16(i+1), topic, payload, nil)
+		}
+		if _, err := l.conn.Write(out); err != nil {
+			return err
+		}
+		for left := batch; left > 0; {
+			err := l.batch(func(h mqtt.Header, _ []byte) error {
+				if h.Type() == mqtt.PUBACK {
+					left--
+				}
+				return nil
+			})
+			if err != nil {
+				return fmt.Errorf("retain message %d: %w", b.retained, err)
+			}
+		}
+		b.retained += batch
+	}
+	return ctx.Err()
+}
+
+func (b *burden) drop() {
+	for _, l := range b.links {
+		if l != nil {
+			l.close()
+		}
+	}
+}
