@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,7 +12,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/accesskey"
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 )
 
 var ctx = context.Background()
@@ -21,12 +20,9 @@ var ctx = context.Background()
 // open opens the keys in dir; close ends both.
 func open(t *testing.T, dir string, now func() time.Time) (keys *accesskey.Keys, close func()) {
 	t.Helper()
-	db, err := store.Open(ctx, dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.Open(t, dir)
 	t.Cleanup(func() { db.Close() })
-	keys, err = accesskey.Open(ctx, db, dir, now)
+	keys, err := accesskey.Open(ctx, db, dir, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,10 +146,7 @@ func TestLostSealingKey(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "secrets.key")); err != nil {
 		t.Fatal(err)
 	}
-	db, err := store.Open(ctx, dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.Open(t, dir)
 	defer db.Close()
 	if _, err := accesskey.Open(ctx, db, dir, nil); err == nil {
 		t.Error("opened without the key that its secrets are sealed with")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -16,7 +15,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/registry"
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 )
 
 var ctx = context.Background()
@@ -27,10 +26,7 @@ const yes = `{"isAuthenticated":true,"principalId":"P","policyDocuments":[{"Vers
 // names in its token.
 func newService(t *testing.T, now func() time.Time, answer http.HandlerFunc) (*Service, string, func() *Service) {
 	t.Helper()
-	db, err := store.Open(ctx, t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.Open(t, t.TempDir())
 	t.Cleanup(func() { db.Close() })
 	open := func() *Service {
 		s, err := Open(ctx, Config{Store: db, ARN: func(r string) string { return "arn:" + r }, Now: now, InUse: func(name string) (string, bool) { return "d", name == "used" }})

@@ -10,6 +10,7 @@ import (
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
+	"github.com/berth-iot/berth/internal/store"
 )
 
 // Error is an AWS exception.
@@ -62,6 +63,8 @@ func exceptions() []exception {
 		{provisioning.ErrTemplate, "InvalidRequestException", 400},
 		{provisioning.ErrParameters, "InvalidRequestException", 400},
 		{provisioning.ErrTaskExists, "TaskAlreadyExistsException", 400},
+		{store.ErrText, "InvalidRequestException", 400},
+		{store.ErrUnavailable, "ServiceUnavailableException", 503},
 	}
 }
 
@@ -76,6 +79,9 @@ func ErrorOf(err error) *Error {
 			continue
 		}
 		e := &Error{Type: x.name, Status: x.status, Message: sentence(err.Error())}
+		if x.kind == store.ErrText || x.kind == store.ErrUnavailable {
+			e.Message = sentence(x.kind.Error()) + "."
+		}
 		if refusal := (*registry.Error)(nil); errors.As(err, &refusal) {
 			e.Message, e.ResourceID, e.ResourceARN = sentence(refusal.Message), refusal.ID, refusal.ARN
 		}

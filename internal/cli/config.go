@@ -20,6 +20,7 @@ func serverFlags(cfg *server.Config) (f *pflag.FlagSet, load func() error) {
 	f = pflag.NewFlagSet("server", pflag.ContinueOnError)
 	*cfg = server.Defaults()
 	f.StringVar(&cfg.Data, "data", cfg.Data, "directory of the database, the certificate authority and the keys")
+	f.StringVar(&cfg.Database, "database", cfg.Database, "keep the state in PostgreSQL instead of the data directory: a URL such as postgres://user:password@host/berth")
 	f.StringVar(&cfg.MQTT, "mqtt", cfg.MQTT, "address of MQTT over mutual TLS")
 	f.StringVar(&cfg.HTTPS, "https", cfg.HTTPS, "address of HTTPS: REST, publish, WebSocket")
 	f.StringVar(&cfg.HTTP, "http", cfg.HTTP, "address of plain HTTP with /metrics, for this machine; empty for none")

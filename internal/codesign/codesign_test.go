@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,15 +14,13 @@ import (
 
 	"github.com/berth-iot/berth/internal/seal"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 )
 
 func open(t *testing.T, dir string) (*Profiles, *store.DB) {
 	t.Helper()
 	ctx := context.Background()
-	db, err := store.Open(ctx, dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.Open(t, dir)
 	t.Cleanup(func() { db.Close() })
 	if _, err := seal.Open(dir, true); err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +12,7 @@ import (
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -49,8 +49,7 @@ func newBench(t testing.TB) *bench {
 func (b *bench) open() {
 	ctx := context.Background()
 	var err error
-	b.db, err = store.Open(ctx, b.dir, slog.New(slog.DiscardHandler))
-	b.check(err)
+	b.db = storetest.Open(b.t, b.dir)
 	reg, err := registry.Open(ctx, b.db, registry.Config{})
 	b.check(err)
 	if _, err := reg.CreateThing(ctx, registry.NewThing{Name: "lamp"}); !errors.Is(err, registry.ErrAlreadyExists) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -50,8 +50,7 @@ func newBench(t testing.TB) *bench {
 func (b *bench) open() {
 	ctx := context.Background()
 	var err error
-	b.db, err = store.Open(ctx, b.dir, slog.New(slog.DiscardHandler))
-	b.check(err)
+	b.db = storetest.Open(b.t, b.dir)
 	b.reg, err = registry.Open(ctx, b.db, registry.Config{})
 	b.check(err)
 	b.router, err = router.New(ctx, topic.AWS, b.db)

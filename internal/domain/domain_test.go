@@ -10,14 +10,13 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"log/slog"
 	"math/big"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/berth-iot/berth/internal/registry"
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 )
 
 var ctx = context.Background()
@@ -32,10 +31,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	db, err := store.Open(ctx, t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.Open(t, t.TempDir())
 	t.Cleanup(func() { db.Close() })
 	b := &bench{t: t}
 	b.cfg = Config{Store: db, ARN: func(r string) string { return "arn:" + r }, Region: "us-east-1", Account: "000000000000", Endpoint: "iot.example.com",

@@ -3,20 +3,17 @@ package eventconfig
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"testing"
 
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 )
 
 func TestConfiguration(t *testing.T) {
 	t.Parallel()
 	ctx, dir := context.Background(), t.TempDir()
 	open := func() (*store.DB, *Configuration) {
-		db, err := store.Open(ctx, dir, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := storetest.Open(t, dir)
 		c, err := Open(ctx, db, nil)
 		if err != nil {
 			t.Fatal(err)

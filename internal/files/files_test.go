@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,16 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 )
 
 func newFiles(t *testing.T) (*Files, *time.Time) {
 	t.Helper()
 	ctx, dir := context.Background(), t.TempDir()
-	db, err := store.Open(ctx, dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.Open(t, dir)
 	t.Cleanup(func() { db.Close() })
 	now := time.Unix(1700000000, 0)
 	f, err := Open(ctx, db, dir+"/files", func() time.Time { return now })

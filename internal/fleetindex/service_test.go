@@ -17,6 +17,7 @@ import (
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/shadow"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -43,9 +44,7 @@ func (b *bench) open() {
 	ctx := context.Background()
 	log := slog.New(slog.DiscardHandler)
 	var err error
-	if b.db, err = store.Open(ctx, b.dir, log); err != nil {
-		b.t.Fatal(err)
-	}
+	b.db = storetest.Open(b.t, b.dir)
 	if b.reg, err = registry.Open(ctx, b.db, registry.Config{}); err != nil {
 		b.t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,6 +13,7 @@ import (
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -47,8 +47,7 @@ func (b *bench) check(err error) {
 func (b *bench) open() {
 	ctx := context.Background()
 	var err error
-	b.db, err = store.Open(ctx, b.dir, slog.New(slog.DiscardHandler))
-	b.check(err)
+	b.db = storetest.Open(b.t, b.dir)
 	b.reg, err = registry.Open(ctx, b.db, registry.Config{})
 	b.check(err)
 	r, err := router.New(ctx, topic.AWS, b.db)

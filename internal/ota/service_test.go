@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/seal"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/internal/stream"
 	"github.com/berth-iot/berth/topic"
 )
@@ -53,10 +53,8 @@ func (b *bench) check(err error) {
 }
 
 func (b *bench) open() {
-	ctx, log := context.Background(), slog.New(slog.DiscardHandler)
-	var err error
-	b.db, err = store.Open(ctx, b.dir, log)
-	b.check(err)
+	ctx := context.Background()
+	b.db = storetest.Open(b.t, b.dir)
 	reg, err := registry.Open(ctx, b.db, registry.Config{})
 	b.check(err)
 	reg.CreateThing(ctx, registry.NewThing{Name: "T"})

@@ -15,6 +15,7 @@ import (
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/shadow"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -48,8 +49,7 @@ func newBench(t testing.TB) *bench {
 func (b *bench) open() {
 	ctx := context.Background()
 	var err error
-	b.db, err = store.Open(ctx, b.dir, slog.New(slog.DiscardHandler))
-	b.check(err)
+	b.db = storetest.Open(b.t, b.dir)
 	reg, err := registry.Open(ctx, b.db, registry.Config{})
 	b.check(err)
 	r, err := router.New(ctx, topic.AWS, b.db)

@@ -10,7 +10,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -25,7 +24,7 @@ import (
 	"github.com/berth-iot/berth/internal/hook"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -40,14 +39,12 @@ type bench struct {
 func newBench(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
 	ctx := context.Background()
-	db, err := store.Open(ctx, t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.Open(t, t.TempDir())
 	t.Cleanup(func() { db.Close() })
 	b := &bench{t: t}
 	b.clock.Store(time.Now().UnixNano())
 	b.cfg = Config{Store: db, Now: func() time.Time { return time.Unix(0, b.clock.Load()) }, TaskFiles: t.TempDir()}
+	var err error
 	if b.cfg.Registry, err = registry.Open(ctx, db, registry.Config{Now: b.cfg.Now}); err != nil {
 		t.Fatal(err)
 	}

@@ -3,13 +3,12 @@ package registry_test
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/berth-iot/berth/internal/registry"
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 )
 
 func dynamicOf(query string) registry.DynamicGroup {
@@ -94,8 +93,7 @@ func TestDynamicGroupStatus(t *testing.T) {
 // static groups displace dynamic ones when they are told to.
 func TestDynamicMembershipLimit(t *testing.T) {
 	t.Parallel()
-	db, err := store.Open(ctx, t.TempDir(), slog.New(slog.DiscardHandler))
-	check(t, err)
+	db := storetest.Open(t, t.TempDir())
 	t.Cleanup(func() { db.Close() })
 	now := time.Unix(1700000000, 0)
 	r, err := registry.Open(ctx, db, registry.Config{Now: func() time.Time { return now }})

@@ -3,12 +3,12 @@ package registry_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"testing"
 
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 )
 
 // TestEventsOutliveTheirServer stops a server between the change and the publication, and makes a
@@ -17,10 +17,7 @@ func TestEventsOutliveTheirServer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	open := func() (*store.DB, *registry.Registry) {
-		db, err := store.Open(ctx, dir, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := storetest.Open(t, dir)
 		r, err := registry.Open(ctx, db, registry.Config{})
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/big"
 	"slices"
 	"sync"
@@ -17,7 +16,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/registry"
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 )
 
 var ctx = context.Background()
@@ -49,10 +48,7 @@ func (r *recorder) take() (ids []string, all bool) {
 
 func open(t testing.TB) (*registry.Registry, *recorder) {
 	t.Helper()
-	db, err := store.Open(ctx, t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.Open(t, t.TempDir())
 	t.Cleanup(func() { db.Close() })
 	r, err := registry.Open(ctx, db, registry.Config{})
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
@@ -12,7 +11,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/registry"
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/sigv4"
 )
 
@@ -20,10 +19,7 @@ var ctx = context.Background()
 
 func TestAliases(t *testing.T) {
 	t.Parallel()
-	db, err := store.Open(ctx, t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.Open(t, t.TempDir())
 	t.Cleanup(func() { db.Close() })
 	s, err := Open(ctx, db, func(r string) string { return "arn:" + r }, nil)
 	if err != nil {

@@ -2,10 +2,9 @@ package router
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -19,10 +18,7 @@ func (d *directed) Durable() bool                     { return false }
 func TestDirectPassesSubscribersBy(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	db, err := store.Open(ctx, t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.Open(t, t.TempDir())
 	defer db.Close()
 	r, err := New(ctx, topic.AWS, db)
 	if err != nil {

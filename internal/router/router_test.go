@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/mqtt"
 	"github.com/berth-iot/berth/topic"
 )
@@ -45,10 +44,7 @@ func (s *sink) Flush()        { s.flushes++ }
 
 func newRouter(t testing.TB, rules topic.Rules) *Router {
 	t.Helper()
-	db, err := store.Open(context.Background(), t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.Open(t, t.TempDir())
 	t.Cleanup(func() { db.Close() })
 	r, err := New(context.Background(), rules, db)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/internal/table"
 	"github.com/berth-iot/berth/iotsql"
 	"github.com/berth-iot/berth/topic"
@@ -33,10 +33,7 @@ type bench struct {
 func open(t testing.TB, dir string, pace Pace) *bench {
 	t.Helper()
 	ctx := context.Background()
-	db, err := store.Open(ctx, dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := storetest.Open(t, dir)
 	routes, err := router.New(ctx, topic.AWS, db)
 	if err != nil {
 		t.Fatal(err)

@@ -13,12 +13,14 @@ import (
 
 	"github.com/berth-iot/berth/internal/rules/action"
 	"github.com/berth-iot/berth/internal/session"
+	"github.com/berth-iot/berth/internal/store"
 )
 
 // Config is everything `berth serve` can be told. The yaml names are those of the flags; the
 // environment has them in upper case with BERTH_ in front and underscores.
 type Config struct {
 	Data           string        `yaml:"data"`              // directory of everything that lasts
+	Database       string        `yaml:"database"`          // URL of a PostgreSQL for the state; empty for DATA/berth.db
 	MQTT           string        `yaml:"mqtt"`              // address of MQTT over mutual TLS
 	HTTPS          string        `yaml:"https"`             // address of HTTPS and WebSocket
 	HTTP           string        `yaml:"http"`              // address of plain HTTP; loopback
@@ -118,6 +120,11 @@ func (c *Config) Check() error {
 	}
 	if _, err := session.ParseRates(c.Rates); err != nil {
 		return fmt.Errorf("rates: %w", err)
+	}
+	if c.Database != "" {
+		if _, err := store.ParseURL(c.Database); err != nil {
+			return fmt.Errorf("database: %w", err)
+		}
 	}
 	for _, path := range c.hookCommands() {
 		if !filepath.IsAbs(path) {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/client"
 	"github.com/berth-iot/berth/internal/server"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/mqtt"
 	"github.com/berth-iot/berth/sigv4"
 )
@@ -48,6 +49,7 @@ func start(t testing.TB, change ...func(*server.Config)) *fixture {
 	f.cfg.MQTT, f.cfg.HTTPS, f.cfg.HTTP, f.cfg.MQTTPlain = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	f.cfg.Data, f.cfg.PlainPolicy = f.dir, "plain"
 	f.cfg.AdminKeyID, f.cfg.AdminSecret = adminID, adminSecret
+	f.cfg.Database = storetest.URL(t, f.dir)
 	for _, c := range change {
 		c(&f.cfg)
 	}

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/client"
+	"github.com/berth-iot/berth/internal/postgrestest"
 	"github.com/berth-iot/berth/internal/server"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/mqtt"
 )
 
@@ -67,12 +69,27 @@ func (v *victim) kill() {
 // an offline persistent session. What was acknowledged must be there afterwards, in order.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	rounds := 20
+	testKill(t, "", 20)
+}
+
+// TestKillInPostgres is the same with the state in PostgreSQL.
+func TestKillInPostgres(t *testing.T) {
+	t.Parallel()
+	var cluster postgrestest.Cluster
+	t.Cleanup(cluster.Stop)
+	testKill(t, cluster.Database(t), 10)
+}
+
+func testKill(t *testing.T, database string, rounds int) {
 	if testing.Short() {
 		rounds = 3
 	}
 	v := &victim{fixture: &fixture{t: t, dir: t.TempDir(), cfg: server.Defaults(), Server: &server.Server{}}}
 	v.cfg.Data, v.cfg.PlainPolicy, v.cfg.Semantics = v.dir, "plain", "mqtt"
+	v.cfg.Database = database
+	if database == "" {
+		v.cfg.Database = storetest.URL(t, v.dir)
+	}
 	v.cfg.MQTT, v.cfg.HTTPS, v.cfg.HTTP, v.cfg.MQTTPlain = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	v.cfg.AdminKeyID, v.cfg.AdminSecret = adminID, adminSecret
 	v.start()

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-iot/berth/internal/server"
 	"github.com/berth-iot/berth/mqtt"
 )
 
@@ -15,7 +16,7 @@ import (
 // else, not even to the queue of a persistent session that is slow or leaves.
 func TestPrivateKeyIsNotStored(t *testing.T) {
 	t.Parallel()
-	f := start(t)
+	f := start(t, func(c *server.Config) { c.Database = "" }) // the file can be looked through
 	r := f.raw()
 	r.send(connectPacket("newborn", func(c *mqtt.Connect) { c.CleanStart = false }))
 	r.wantType(mqtt.CONNACK)

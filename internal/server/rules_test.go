@@ -15,6 +15,7 @@ import (
 	"github.com/berth-iot/berth/internal/client"
 	"github.com/berth-iot/berth/internal/rules"
 	"github.com/berth-iot/berth/internal/server"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/mqtt"
 )
 
@@ -335,7 +336,7 @@ func TestRulesHTTP(t *testing.T) {
 func TestRulesKill(t *testing.T) {
 	t.Parallel()
 	v := &victim{fixture: &fixture{t: t, dir: t.TempDir(), cfg: server.Defaults(), Server: &server.Server{}}}
-	v.cfg.Data, v.cfg.PlainPolicy = v.dir, "plain"
+	v.cfg.Data, v.cfg.Database, v.cfg.PlainPolicy = v.dir, storetest.URL(t, v.dir), "plain"
 	v.cfg.MQTT, v.cfg.HTTPS, v.cfg.HTTP, v.cfg.MQTTPlain = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	v.cfg.AdminKeyID, v.cfg.AdminSecret = adminID, adminSecret
 	v.start()

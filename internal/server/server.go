@@ -110,6 +110,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, ready func(Ready)) e
 	select {
 	case <-ctx.Done():
 	case failure = <-s.failed:
+	case failure = <-s.db.Lost():
 	}
 	return errors.Join(failure, s.Close())
 }
@@ -128,7 +129,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		}
 	}()
 
-	if s.db, err = store.Open(ctx, cfg.Data, log); err != nil {
+	if s.db, err = cfg.store(ctx, log); err != nil {
 		return nil, err
 	}
 	if s.tables, err = table.Open(ctx, cfg.Data, table.Config{Database: cfg.TableDatabase, Retention: cfg.TableRetention, MaxBytes: cfg.TableMaxBytes, Log: log}); err != nil {
@@ -394,9 +395,13 @@ func (s *Server) announce() error {
 
 // readyz answers 200 when a write reaches the disk.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
-	defer cancel()
-	if err := s.db.Flush(ctx); err != nil {
+	err := s.db.Available()
+	if err == nil {
+		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+		defer cancel()
+		err = s.db.Flush(ctx)
+	}
+	if err != nil {
 		http.Error(w, "store: "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/router"
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/mqtt"
 	"github.com/berth-iot/berth/policy"
 )
@@ -117,10 +117,7 @@ func (s *script) next(context.Context) (*Grant, error) {
 func withSessions(t *testing.T, fn func(t *testing.T, a *Sessions, denials *denial.Log), change ...func(*Limits)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, log := context.Background(), slog.New(slog.DiscardHandler)
-		db, err := store.Open(ctx, t.TempDir(), log)
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := storetest.Open(t, t.TempDir())
 		r, err := router.New(ctx, AWS().Topics, db)
 		if err != nil {
 			t.Fatal(err)

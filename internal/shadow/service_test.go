@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -40,9 +40,7 @@ func (b *bench) open(t testing.TB, cfg Config) {
 	t.Helper()
 	ctx := context.Background()
 	var err error
-	if b.db, err = store.Open(ctx, b.dir, slog.New(slog.DiscardHandler)); err != nil {
-		t.Fatal(err)
-	}
+	b.db = storetest.Open(t, b.dir)
 	if b.router, err = router.New(ctx, topic.AWS, b.db); err != nil {
 		t.Fatal(err)
 	}
@@ -389,12 +387,12 @@ func TestFailedWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	exec(`CREATE TRIGGER refuse BEFORE UPDATE ON shadow BEGIN SELECT RAISE(ABORT, 'no'); END`)
+	exec(`ALTER TABLE shadow RENAME TO elsewhere`)
 	l := b.listen("$aws/things/T/shadow/#")
 	b.publish("$aws/things/T/shadow/update", `{"state":{"reported":{"a":2}},"clientToken":"x"}`)
 	l.next(t)
 	l.want(t, "$aws/things/T/shadow/update/rejected", `{"code":500,"message":"Internal service failure","clientToken":"x"}`)
-	exec(`DROP TRIGGER refuse`)
+	exec(`ALTER TABLE elsewhere RENAME TO shadow`)
 	a, err := b.Update(ctx, id, []byte(`{"state":{"reported":{"b":3}}}`))
 	if v := version(t, a, err); v != 2 {
 		t.Errorf("version %d", v)

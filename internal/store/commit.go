@@ -2,9 +2,10 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"time"
 )
 
 // operation is one unit of a commit: a function, or rows for one table.
@@ -16,6 +17,21 @@ type operation struct {
 	done   func(error)
 	err    error
 }
+
+const (
+	patience   = 10 * time.Second // that writes wait for a database that is away
+	firstDelay = 50 * time.Millisecond
+	lastDelay  = 5 * time.Second
+	maxOwed    = 1 << 18 // operations without callback that are kept for a database that is away
+)
+
+var (
+	// errDatabase marks failures that concern the whole transaction: begin and commit.
+	errDatabase = errors.New("database")
+	// errAway marks the loss of the connection; errDoubt also that a COMMIT was under way.
+	errAway  = fmt.Errorf("%w", ErrUnavailable)
+	errDoubt = fmt.Errorf("%w: the outcome of a commit is not known", errAway)
+)
 
 func (db *DB) submit(op operation) {
 	db.mu.Lock()
@@ -36,34 +52,53 @@ func (db *DB) submit(op operation) {
 	db.mu.Unlock()
 }
 
-// commitLoop owns the writing connection until the database closes and the queue is empty.
-func (db *DB) commitLoop(conn *sql.Conn) {
-	defer close(db.stopped)
-	defer conn.Close()
-	tx := &Tx{conn: conn, dialect: db.dialect, prepared: make(map[string]*sql.Stmt)}
-	batch := make([]operation, 0, MaxBatch)
-	for {
-		db.mu.Lock()
-		for len(db.queue) == 0 && !db.closed {
-			db.work.Wait()
+// take waits for operations and appends them to batch. It returns none when the database is closed
+// and nothing is left, or when one that is away may be tried again.
+func (db *DB) take(batch []operation) (_ []operation, open bool) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for len(db.queue) == 0 && !db.closed {
+		if db.outage.err != nil {
+			wait := time.Until(db.outage.next)
+			if wait <= 0 {
+				return batch, true
+			}
+			defer time.AfterFunc(wait, func() {
+				db.mu.Lock()
+				defer db.mu.Unlock()
+				db.work.Signal()
+			}).Stop()
 		}
-		if len(db.queue) == 0 {
-			db.mu.Unlock()
+		db.work.Wait()
+	}
+	n := min(len(db.queue), MaxBatch)
+	batch = append(batch, db.queue[:n]...)
+	rest := copy(db.queue, db.queue[n:])
+	clear(db.queue[rest:])
+	db.queue = db.queue[:rest]
+	db.room.Broadcast()
+	return batch, n > 0 || len(db.outage.owed) > 0
+}
+
+// commitLoop owns the writing connection until the database closes and the queue is empty.
+func (db *DB) commitLoop() {
+	defer close(db.stopped)
+	batch := make([]operation, 0, MaxBatch)
+	for open := true; ; {
+		if batch, open = db.take(batch[:0]); !open {
 			return
 		}
-		n := min(len(db.queue), MaxBatch)
-		batch = append(batch[:0], db.queue[:n]...)
-		rest := copy(db.queue, db.queue[n:])
-		clear(db.queue[rest:])
-		db.queue = db.queue[:rest]
-		db.room.Broadcast()
-		db.mu.Unlock()
-
-		err := commit(tx, batch)
-		if err != nil && len(batch) > 1 && !errors.Is(err, errDatabase) {
+		if len(batch) == 0 {
+			if db.recover(false) != nil && db.isClosed() {
+				db.forgive()
+			}
+			continue
+		}
+		err := db.commit(batch)
+		if err != nil && len(batch) > 1 && !errors.Is(err, errDatabase) && !errors.Is(err, ErrUnavailable) {
 			// One operation spoilt the transaction: give each its own, so that only it fails.
 			for i := range batch {
-				batch[i].err = commit(tx, batch[i:i+1])
+				batch[i].err = db.commit(batch[i : i+1])
 			}
 			err = nil
 		}
@@ -75,161 +110,126 @@ func (db *DB) commitLoop(conn *sql.Conn) {
 			db.stats.Operations += uint64(len(batch))
 		}
 		db.mu.Unlock()
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrUnavailable) {
 			db.log.Error("commit failed", "operations", len(batch), "error", err)
 		}
 		for i := range batch {
-			if batch[i].done != nil {
-				batch[i].done(errors.Join(batch[i].err, err))
-			}
+			db.settle(batch[i], errors.Join(batch[i].err, err))
 		}
 		clear(batch)
 	}
 }
 
-// errDatabase marks failures that concern the whole transaction: begin and commit.
-var errDatabase = errors.New("database")
-
-// commit runs one transaction. An operation's own failure is kept in its err; the returned error
-// concerns all of them.
-func commit(tx *Tx, batch []operation) error {
-	ctx := context.Background()
-	if _, err := tx.conn.ExecContext(ctx, tx.dialect.begin()); err != nil {
-		return fmt.Errorf("%w: begin: %w", errDatabase, err)
+// commit carries a batch out, over connections that break. An operation's own failure is in its err.
+func (db *DB) commit(batch []operation) error {
+	for {
+		err := db.backend.commit(batch)
+		if !errors.Is(err, errAway) {
+			return err
+		}
+		db.mu.Lock()
+		if db.outage.err == nil {
+			db.log.Error("the database went away", "error", err)
+			db.stats.Outages++
+			now := time.Now()
+			db.outage.err, db.outage.since, db.outage.next, db.outage.delay = err, now, now, firstDelay
+		}
+		db.mu.Unlock()
+		if err := db.recover(errors.Is(err, errDoubt)); err != nil {
+			return err
+		}
 	}
-	for i := range batch {
-		op := &batch[i]
+}
+
+// recover waits until a database that is away is back, or until writes are not to wait any longer;
+// those that may have been committed wait for certainty.
+func (db *DB) recover(doubt bool) error {
+	o := &db.outage // this goroutine alone writes it
+	for {
+		closed := db.isClosed()
+		if now := time.Now(); closed || !now.Before(o.next) {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			err := db.backend.connect(ctx)
+			cancel()
+			db.mu.Lock()
+			if err == nil {
+				db.log.Info("the database is back", "after", now.Sub(o.since).Round(time.Millisecond), "kept", len(o.owed))
+				db.queue = append(o.owed, db.queue...)
+				*o = outage{}
+				db.mu.Unlock()
+				return nil
+			}
+			o.err = err
+			o.delay = min(2*o.delay, lastDelay)
+			o.next = time.Now().Add(o.delay/2 + rand.N(o.delay/2))
+			db.mu.Unlock()
+			if errors.Is(err, ErrTaken) {
+				select {
+				case db.lost <- err:
+				default:
+				}
+			}
+		}
+		late := time.Since(o.since) >= patience || errors.Is(o.err, ErrTaken)
+		switch {
+		case closed, late && !doubt:
+			return o.err
+		case late:
+			db.refuse()
+		}
+		wake := o.next
+		if give := o.since.Add(patience); !doubt && give.Before(wake) {
+			wake = give
+		} else if soon := time.Now().Add(100 * time.Millisecond); late && soon.Before(wake) {
+			wake = soon // for those who come now
+		}
+		select {
+		case <-db.closing:
+		case <-time.After(time.Until(wake)):
+		}
+	}
+}
+
+// refuse fails what is queued.
+func (db *DB) refuse() {
+	db.mu.Lock()
+	queue := db.queue
+	db.queue = nil
+	db.room.Broadcast()
+	db.mu.Unlock()
+	for _, op := range queue {
+		db.settle(op, db.outage.err)
+	}
+}
+
+// settle tells an operation's owner the outcome. An operation without owner is kept while the
+// database is away.
+func (db *DB) settle(op operation, err error) {
+	switch {
+	case op.done != nil:
+		op.done(err)
+	case errors.Is(err, ErrUnavailable) && len(db.outage.owed) < maxOwed:
 		op.err = nil
-		var err error
-		if op.fn != nil {
-			err = runFunc(tx, op)
-		} else {
-			err = runRows(tx, op)
-		}
-		if err != nil {
-			tx.conn.ExecContext(ctx, "ROLLBACK")
-			return err
-		}
+		db.mu.Lock()
+		db.outage.owed = append(db.outage.owed, op)
+		db.mu.Unlock()
+	case errors.Is(err, ErrUnavailable):
+		db.log.Error("a write is lost: the database is away for too long")
 	}
-	if _, err := tx.conn.ExecContext(ctx, "COMMIT"); err != nil {
-		tx.conn.ExecContext(ctx, "ROLLBACK")
-		return fmt.Errorf("%w: commit: %w", errDatabase, err)
-	}
-	return nil
 }
 
-func runFunc(tx *Tx, op *operation) error {
-	if _, err := tx.Exec("SAVEPOINT op"); err != nil {
-		return err
-	}
-	op.err = callFunc(tx, op.fn)
-	if op.err != nil {
-		if _, err := tx.Exec("ROLLBACK TO op"); err != nil {
-			return err
-		}
-	}
-	_, err := tx.Exec("RELEASE op")
-	return err
+func (db *DB) isClosed() bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.closed
 }
 
-// callFunc contains a panic in a domain function: it fails its own operation only.
-func callFunc(tx *Tx, fn func(*Tx) error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("write panicked: %v", r)
-		}
-	}()
-	return fn(tx)
-}
-
-func runRows(tx *Tx, op *operation) error {
-	query := op.table.upsert
-	if op.remove {
-		query = op.table.delete
+// forgive drops what is owed to a database that does not come back.
+func (db *DB) forgive() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if n := len(db.outage.owed); n > 0 {
+		db.log.Error("writes are lost: the database was away at the end", "operations", n)
+		db.outage.owed = nil
 	}
-	stmt, err := tx.rowStatement(op.table, op.remove, query)
-	if err != nil {
-		return err
-	}
-	for _, row := range op.rows {
-		if _, err := stmt.Exec(row...); err != nil {
-			return fmt.Errorf("write %s: %w", op.table.Name, err)
-		}
-	}
-	return nil
-}
-
-// Tx is the transaction that a write function runs in. It is valid only during the call.
-type Tx struct {
-	conn     *sql.Conn
-	dialect  dialect
-	prepared map[string]*sql.Stmt
-	rows     [2]map[*Table]*sql.Stmt
-}
-
-func (tx *Tx) rowStatement(t *Table, remove bool, query func() string) (*sql.Stmt, error) {
-	i := 0
-	if remove {
-		i = 1
-	}
-	if s := tx.rows[i][t]; s != nil {
-		return s, nil
-	}
-	s, err := tx.prepare(query())
-	if err != nil {
-		return nil, err
-	}
-	if tx.rows[i] == nil {
-		tx.rows[i] = make(map[*Table]*sql.Stmt)
-	}
-	tx.rows[i][t] = s
-	return s, nil
-}
-
-func (tx *Tx) prepare(query string) (*sql.Stmt, error) {
-	if s := tx.prepared[query]; s != nil {
-		return s, nil
-	}
-	s, err := tx.conn.PrepareContext(context.Background(), tx.dialect.rebind(query))
-	if err != nil {
-		return nil, fmt.Errorf("prepare %q: %w", query, err)
-	}
-	tx.prepared[query] = s
-	return s, nil
-}
-
-// Exec runs a statement and returns the number of rows it changed.
-func (tx *Tx) Exec(query string, args ...any) (int64, error) {
-	stmt, err := tx.prepare(query)
-	if err != nil {
-		return 0, err
-	}
-	res, err := stmt.Exec(args...)
-	if err != nil {
-		return 0, fmt.Errorf("exec: %w", err)
-	}
-	n, _ := res.RowsAffected()
-	return n, nil
-}
-
-// Query calls scan for every row; it sees what this transaction wrote.
-func (tx *Tx) Query(query string, args []any, scan func(row Row) error) error {
-	stmt, err := tx.prepare(query)
-	if err != nil {
-		return err
-	}
-	rows, err := stmt.Query(args...)
-	if err != nil {
-		return fmt.Errorf("query: %w", err)
-	}
-	return eachRow(rows, scan)
-}
-
-// QueryRow reads at most one row into dest; ErrNoRows when there is none.
-func (tx *Tx) QueryRow(query string, args []any, dest ...any) error {
-	stmt, err := tx.prepare(query)
-	if err != nil {
-		return err
-	}
-	return stmt.QueryRow(args...).Scan(dest...)
 }

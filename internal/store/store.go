@@ -1,15 +1,20 @@
 // Package store keeps berth's durable state in SQL and turns many small writes into few commits.
 //
 // Every domain package owns its tables and statements. This package owns the connections, the
-// migrations, the few differences between dialects, and group commit: one goroutine commits
+// migrations, the differences between SQLite and PostgreSQL, and group commit: one goroutine commits
 // whatever queued while the previous commit ran, at most [MaxBatch] operations at a time, without
 // a timer. A write is reported done only after its transaction is on disk (SQLite in WAL mode with
-// synchronous=FULL), so an acknowledgement sent from a done callback survives kill -9 and power
-// loss.
+// synchronous=FULL; PostgreSQL's commit), so an acknowledgement sent from a done callback survives
+// kill -9 and power loss.
 //
-// Statements keep to the common subset of SQLite and PostgreSQL: `?` placeholders, TEXT, BIGINT,
-// DOUBLE PRECISION and BLOB columns, ON CONFLICT and RETURNING, no JSON operators. Times are
-// BIGINT milliseconds since 1970.
+// Statements keep to the common subset of both: `?` placeholders, TEXT, BIGINT, DOUBLE PRECISION and
+// BLOB columns, ON CONFLICT and RETURNING, no JSON operators. Text is compared by its bytes and has
+// no U+0000. Times are BIGINT milliseconds since 1970, and so are 0 and 1 for bool.
+//
+// PostgreSQL can be away. What was committed when the connection broke is found out on the next one,
+// so that no write is reported failed that was carried out; what was not is tried again. Writes wait
+// ten seconds for it and fail with [ErrUnavailable] after that, those without a callback are kept until
+// it is back. One server owns a database.
 package store
 
 import (
@@ -22,6 +27,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 )
 
 // MaxBatch is the largest number of operations that share one commit.
@@ -34,24 +40,47 @@ const maxQueued = 16384
 // ErrClosed is returned for writes queued after Close.
 var ErrClosed = errors.New("store is closed")
 
+// ErrUnavailable is returned while PostgreSQL cannot be reached. A write that ends with it was not
+// carried out, unless the store was closed while that was not known.
+var ErrUnavailable = errors.New("the database cannot be reached")
+
+// ErrTaken ends the use of a database that another server has taken over meanwhile.
+var ErrTaken = errors.New("another server uses this database")
+
+// ErrText is returned for text with U+0000 or bytes that are not UTF-8, which PostgreSQL does not take.
+var ErrText = errors.New("text has bytes that the database does not take")
+
 // ErrNoRows is what a single-row query returns when nothing matches.
 var ErrNoRows = sql.ErrNoRows
+
+// backend is a database. One goroutine calls connect and commit.
+type backend interface {
+	// commit runs one transaction. An operation's own failure is kept in its err. An error that
+	// matches errDatabase concerns all of them; with any other, each may be tried alone. One that
+	// matches errAway asks for connect and for the same operations again.
+	commit(batch []operation) error
+	// connect reaches the database again after errAway.
+	connect(ctx context.Context) error
+	query(ctx context.Context, query string, args []any, scan func(row Row) error) error
+	queryRow(ctx context.Context, query string, args []any, dest ...any) error
+	close() error
+}
 
 // DB is an open database. All methods may be called concurrently.
 type DB struct {
 	log     *slog.Logger
-	dialect dialect
-	read    *sql.DB
-	write   *sql.DB
-	reads   statements
+	backend backend
 
 	mu      sync.Mutex
-	work    sync.Cond // signalled when the queue grows or the database closes
+	work    sync.Cond // signalled when the queue grows, the database closes or may be tried again
 	room    sync.Cond // signalled when the queue shrinks
 	queue   []operation
 	closed  bool
+	closing chan struct{}
 	stopped chan struct{}
 	stats   Stats
+	outage  outage
+	lost    chan error
 }
 
 // Stats counts what the committer has done since Open.
@@ -60,47 +89,47 @@ type Stats struct {
 	Operations uint64 // operations in them
 	Failures   uint64 // transactions that could not be committed
 	Queued     int    // operations waiting now
+	Outages    uint64 // times that the database went away
 }
 
-// Open opens the SQLite database `berth.db` in dir, making both if they do not exist.
+// Open opens the SQLite database [FileName] in dir, making both if they do not exist.
 // The directory is created with mode 0700 and the database with mode 0600.
 func Open(ctx context.Context, dir string, log *slog.Logger) (*DB, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	return OpenFile(ctx, filepath.Join(dir, "berth.db"), log)
+	return OpenFile(ctx, filepath.Join(dir, FileName), log)
 }
+
+// FileName is the name of the SQLite database in the data directory.
+const FileName = "berth.db"
 
 // OpenFile opens one SQLite database file, creating it with mode 0600.
 func OpenFile(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	b, err := openSQLite(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("open store %q: %w", path, err)
+	}
+	return start(b, log), nil
+}
+
+// OpenPostgres opens a schema of a PostgreSQL database by its URL, postgres://user:password@host/name,
+// and becomes its only user. Several hosts may stand between commas: the one that takes writes is
+// used. Parameters of the URL beside those of libpq are search_path, the schema (berth_state, made if it
+// is missing), and pool_max_conns, the number of connections that read (8). ErrTaken, ErrUnavailable.
+func OpenPostgres(ctx context.Context, url string, log *slog.Logger) (*DB, error) {
+	b, err := openPostgres(ctx, url, log)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	f.Close()
-	write, err := openSQLite(path, false)
-	if err != nil {
-		return nil, fmt.Errorf("open store %q: %w", path, err)
-	}
-	if err := write.PingContext(ctx); err != nil {
-		write.Close()
-		return nil, fmt.Errorf("open store %q: %w", path, err)
-	}
-	read, err := openSQLite(path, true)
-	if err != nil {
-		write.Close()
-		return nil, fmt.Errorf("open store %q: %w", path, err)
-	}
-	db := &DB{log: log, dialect: sqliteDialect{}, read: read, write: write, stopped: make(chan struct{})}
+	return start(b, log), nil
+}
+
+func start(b backend, log *slog.Logger) *DB {
+	db := &DB{log: log, backend: b, closing: make(chan struct{}), stopped: make(chan struct{}), lost: make(chan error, 1)}
 	db.work.L, db.room.L = &db.mu, &db.mu
-	conn, err := write.Conn(ctx)
-	if err != nil {
-		read.Close()
-		write.Close()
-		return nil, fmt.Errorf("open store %q: %w", path, err)
-	}
-	go db.commitLoop(conn)
-	return db, nil
+	go db.commitLoop()
+	return db
 }
 
 // Close commits what is queued, then closes the database. Later writes get ErrClosed.
@@ -112,11 +141,12 @@ func (db *DB) Close() error {
 		return nil
 	}
 	db.closed = true
+	close(db.closing)
 	db.work.Broadcast()
 	db.room.Broadcast()
 	db.mu.Unlock()
 	<-db.stopped
-	return errors.Join(db.read.Close(), db.write.Close())
+	return db.backend.close()
 }
 
 // Stats returns the committer's counters.
@@ -128,9 +158,19 @@ func (db *DB) Stats() Stats {
 	return s
 }
 
+// Available returns an error that matches ErrUnavailable while the database is away. SQLite never is.
+func (db *DB) Available() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.outage.err
+}
+
+// Lost gives an error when the database cannot be used any more: the server has to end.
+func (db *DB) Lost() <-chan error { return db.lost }
+
 // Write runs fn inside the next commit and returns once that commit is on disk, or with fn's error
-// after undoing what fn alone did. fn runs on the committing goroutine: it must not block, call
-// back into the store, or keep tx.
+// after undoing what fn alone did. fn runs on the committing goroutine and may run more than once: it
+// must not block, call back into the store, keep tx, or go on after a statement failed.
 func (db *DB) Write(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -166,38 +206,17 @@ func (db *DB) Flush(ctx context.Context) error {
 
 // Query runs a read outside any write transaction and calls scan for every row.
 func (db *DB) Query(ctx context.Context, query string, args []any, scan func(row Row) error) error {
-	stmt, err := db.reads.get(ctx, db, query)
-	if err != nil {
-		return err
-	}
-	rows, err := stmt.QueryContext(ctx, args...)
-	if err != nil {
-		return fmt.Errorf("query: %w", err)
-	}
-	return eachRow(rows, scan)
+	return db.backend.query(ctx, query, args, scan)
 }
 
 // QueryRow reads at most one row into dest; ErrNoRows when there is none.
 func (db *DB) QueryRow(ctx context.Context, query string, args []any, dest ...any) error {
-	stmt, err := db.reads.get(ctx, db, query)
-	if err != nil {
-		return err
-	}
-	return stmt.QueryRowContext(ctx, args...).Scan(dest...)
+	return db.backend.queryRow(ctx, query, args, dest...)
 }
 
-// Row is one result row.
+// Row is one result row. Scan takes pointers to string, []byte, integers, floats, bool or `any`, and
+// types made of them.
 type Row interface{ Scan(dest ...any) error }
-
-func eachRow(rows *sql.Rows, scan func(row Row) error) error {
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
 
 // Table describes a table whose rows are written whole, in batches.
 type Table struct {
@@ -206,10 +225,10 @@ type Table struct {
 	Key     int // the first Key columns are the primary key
 }
 
-func (t *Table) upsert() string {
+// conflict is what an INSERT does with rows whose key exists.
+func (t *Table) conflict() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "INSERT INTO %s (%s) VALUES (?%s) ON CONFLICT (%s) DO ",
-		t.Name, strings.Join(t.Columns, ", "), strings.Repeat(", ?", len(t.Columns)-1), strings.Join(t.Columns[:t.Key], ", "))
+	fmt.Fprintf(&b, " ON CONFLICT (%s) DO ", strings.Join(t.Columns[:t.Key], ", "))
 	if len(t.Columns) == t.Key {
 		b.WriteString("NOTHING")
 		return b.String()
@@ -224,6 +243,45 @@ func (t *Table) upsert() string {
 	return b.String()
 }
 
-func (t *Table) delete() string {
-	return fmt.Sprintf("DELETE FROM %s WHERE %s = ?", t.Name, strings.Join(t.Columns[:t.Key], " = ? AND "))
+// Tx is the transaction that a write function runs in. It is valid only during the call.
+type Tx struct{ run runner }
+
+// runner runs the statements of a transaction.
+type runner interface {
+	exec(query string, args []any) (int64, error)
+	query(query string, args []any, scan func(row Row) error) error
+	queryRow(query string, args []any, dest []any) error
+	define(statement string) error // CREATE or ALTER in the dialect of the schema
+}
+
+// Exec runs a statement and returns the number of rows it changed.
+func (tx *Tx) Exec(query string, args ...any) (int64, error) { return tx.run.exec(query, args) }
+
+// Query calls scan for every row; it sees what this transaction wrote.
+func (tx *Tx) Query(query string, args []any, scan func(row Row) error) error {
+	return tx.run.query(query, args, scan)
+}
+
+// QueryRow reads at most one row into dest; ErrNoRows when there is none.
+func (tx *Tx) QueryRow(query string, args []any, dest ...any) error {
+	return tx.run.queryRow(query, args, dest)
+}
+
+// callFunc contains a panic in a domain function: it fails its own operation only.
+func callFunc(tx *Tx, fn func(*Tx) error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("write panicked: %v", r)
+		}
+	}()
+	return fn(tx)
+}
+
+// outage is what is known of a database that is away.
+type outage struct {
+	err   error // nil while it is there
+	since time.Time
+	next  time.Time // when it is tried again
+	delay time.Duration
+	owed  []operation // without callback, for when it is back
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/berth-iot/berth/internal/files"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -47,8 +47,7 @@ func (b *bench) check(err error) {
 func (b *bench) open() {
 	ctx := context.Background()
 	var err error
-	b.db, err = store.Open(ctx, b.dir, slog.New(slog.DiscardHandler))
-	b.check(err)
+	b.db = storetest.Open(b.t, b.dir)
 	b.files, err = files.Open(ctx, b.db, b.dir+"/files", nil)
 	b.check(err)
 	b.router, err = router.New(ctx, topic.AWS, b.db)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/server"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/mqtt"
 	"github.com/berth-iot/berth/sigv4"
 )
@@ -32,7 +33,7 @@ const (
 func start(t testing.TB, dir string) *instance {
 	t.Helper()
 	cfg := server.Defaults()
-	cfg.Data = dir
+	cfg.Data, cfg.Database = dir, storetest.URL(t, dir)
 	cfg.MQTT, cfg.HTTPS, cfg.HTTP, cfg.MQTTPlain = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.PlainPolicy = "anything"
 	cfg.AdminKeyID, cfg.AdminSecret = adminKey, adminSecret

@@ -3,7 +3,6 @@ package fleetindex_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,7 +15,7 @@ import (
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/shadow"
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -29,8 +28,7 @@ func newAPI(t testing.TB) http.Handler {
 			t.Fatal(err)
 		}
 	}
-	db, err := store.Open(ctx, t.TempDir(), slog.New(slog.DiscardHandler))
-	check(err)
+	db := storetest.Open(t, t.TempDir())
 	reg, err := registry.Open(ctx, db, registry.Config{})
 	check(err)
 	routes, err := router.New(ctx, topic.AWS, db)

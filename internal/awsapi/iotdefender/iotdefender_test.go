@@ -2,7 +2,6 @@ package iotdefender_test
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,7 +12,7 @@ import (
 	"github.com/berth-iot/berth/internal/defender"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
-	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/topic"
 )
 
@@ -27,8 +26,7 @@ func newAPI(t testing.TB) http.Handler {
 			t.Fatal(err)
 		}
 	}
-	db, err := store.Open(ctx, t.TempDir(), slog.New(slog.DiscardHandler))
-	check(err)
+	db := storetest.Open(t, t.TempDir())
 	reg, err := registry.Open(ctx, db, registry.Config{})
 	check(err)
 	routes, err := router.New(ctx, topic.AWS, db)
