@@ -299,6 +299,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	s.index.Start()
 	go s.shadows.SweepLoop(run)
 	go s.devices.SweepLoop(run)
+	go pages.console.SweepLoop(run)
 	go certs.RenewLoop(run)
 	go certs.KeyLoop(run)
 	return s, s.announce()
