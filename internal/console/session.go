@@ -8,8 +8,10 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -153,9 +155,8 @@ func (all *sessions) of(r *http.Request) (*session, string) {
 		return nil, ""
 	}
 	now := all.now()
-	role, ok := all.stands(s)
-	if !ok || now.After(s.ends()) {
-		all.end(s)
+	role, ok := all.check(s, now)
+	if !ok {
 		return nil, ""
 	}
 	s.mu.Lock()
@@ -169,6 +170,15 @@ func (all *sessions) of(r *http.Request) (*session, string) {
 		all.db.Put(sessionTable, [][]any{{s.id, s.who, s.role, s.proof, s.created.UnixMilli(), now.UnixMilli()}}, nil)
 	}
 	return s, cookie.Value
+}
+
+// check ends a session that is over or was made with what no longer holds; else it returns the role.
+func (all *sessions) check(s *session, now time.Time) (role string, ok bool) {
+	if role, ok = all.stands(s); !ok || now.After(s.ends()) {
+		all.end(s)
+		return "", false
+	}
+	return role, true
 }
 
 // end ends a session and closes its connections.
@@ -185,6 +195,40 @@ func (all *sessions) end(s *session) {
 		c.Close()
 	}
 	all.db.Delete(sessionTable, [][]any{{s.id}}, nil)
+}
+
+// sweepEvery is how often it is looked which sessions are over.
+const sweepEvery = time.Minute
+
+// SweepLoop ends sessions that are over, with their connections, until ctx ends.
+func (c *Console) SweepLoop(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			c.sessions.recheck()
+		}
+	}
+}
+
+// recheck ends every session that no longer holds. An open connection counts as being there, until
+// the longest time.
+func (all *sessions) recheck() {
+	now := all.now()
+	all.mu.Lock()
+	list := slices.Collect(maps.Values(all.byID))
+	all.mu.Unlock()
+	for _, s := range list {
+		s.mu.Lock()
+		if len(s.conns) > 0 {
+			s.seen = now
+		}
+		s.mu.Unlock()
+		all.check(s, now)
+	}
 }
 
 // sweep ends what is over, and the oldest while there are too many.

@@ -43,7 +43,7 @@ export const checks = {
     await page.getByText('sent', { exact: true }).waitFor();
     await page.getByLabel('Retain').uncheck();
     await listen(page, 'attic/state');
-    await line(page, /^attic.statere/).waitFor();
+    await page.locator('.message:not(:has-text("sent"))', { hasText: 'retained' }).waitFor();
     await look(page, 'client');
 
     await page.getByLabel('Filter messages by topic or text').fill('attic');

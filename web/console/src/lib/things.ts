@@ -36,7 +36,9 @@ export type Mode = 'index' | 'registry';
 
 /** Things is one search. Rows come in pages in the order of their names. */
 export class Things {
-  readonly rows = signal<Row[]>([]);
+  /** rows grow in place; size tells of it. */
+  readonly rows: Row[] = [];
+  readonly size = signal(0);
   readonly total = signal<number | undefined>(undefined);
   readonly error = signal<unknown>(undefined);
   readonly done = signal(false);
@@ -74,11 +76,12 @@ export class Things {
   private async run(): Promise<void> {
     this.running = true;
     try {
-      while (!this.done.value && this.rows.value.length < this.wanted && !this.abort.signal.aborted) {
+      while (!this.done.value && this.rows.length < this.wanted && !this.abort.signal.aborted) {
         const page = await this.page();
         if (this.abort.signal.aborted) return;
-        this.rows.value = this.rows.value.concat(page);
+        this.rows.push(...page);
         this.done.value = !this.token;
+        this.size.value = this.rows.length;
       }
       this.error.value = undefined;
     } catch (e) {

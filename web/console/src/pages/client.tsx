@@ -6,7 +6,7 @@ import { place, setQuery } from '../lib/router';
 import { clear, connection, dropped, held, messages, paused, publish, resume, subscribe, subscriptions, unsubscribe } from '../lib/testclient';
 import type { Received } from '../lib/testclient';
 import { bytes, clock, encode, hexdump, moment, number, parse, prettyText, visible } from '../lib/text';
-import { Badge, Button, Card, Copy, Empty, Fact, Facts, Field, Icon, List, Note, Page, Problem, toast, useAction } from '../ui/all';
+import { Badge, Button, Card, Copy, Empty, Fact, Facts, Field, Icon, List, Note, Page, Problem, say, toast, useAction } from '../ui/all';
 
 export default function Client() {
   useEffect(() => connection.open(), []);
@@ -50,8 +50,7 @@ function Subscribe() {
         </Field>
         <div class="inline">
           <label class="check"><input type="checkbox" checked={qos === 1} onChange={(e) => setQos(e.currentTarget.checked ? 1 : 0)} /> QoS 1</label>
-          <span class="spacer" />
-          <Button kind="primary" type="submit" busy={busy} disabled={!filter}>Listen</Button>
+          <Button kind="primary" type="submit" class="end" busy={busy} disabled={!filter}>Listen</Button>
         </div>
         {error ? <Problem error={error} /> : null}
       </form>
@@ -91,7 +90,7 @@ function Publish() {
     const pairs = user.split('\n').filter((l) => l.includes('='));
     if (pairs.length) properties.userProperties = pairs.map((l) => [l.slice(0, l.indexOf('=')).trim(), l.slice(l.indexOf('=') + 1).trim()]);
     await publish({ topic, payload: format === 'hex' ? fromHex(payload) : encode(payload), qos, retain, properties });
-    toast(`Sent to ${topic}`);
+    say(`Sent to ${topic}`);
   });
   if (!isAdmin()) return <Note title="You may listen">You are signed in as a viewer. To send messages, sign in with the console password or an admin key.</Note>;
   const wrongHex = format === 'hex' && !/^([0-9a-fA-F]{2}\s*)*$/.test(payload.trim()) ? 'Two hexadecimal digits a byte, such as 01 ff.' : '';
@@ -109,8 +108,7 @@ function Publish() {
           <label class="check"><input type="checkbox" checked={qos === 1} onChange={(e) => setQos(e.currentTarget.checked ? 1 : 0)} /> QoS 1</label>
           <label class="check"><input type="checkbox" checked={retain} onChange={(e) => setRetain(e.currentTarget.checked)} /> Retain</label>
           <label class="check"><input type="checkbox" checked={format === 'hex'} onChange={(e) => setFormat(e.currentTarget.checked ? 'hex' : 'text')} /> Hexadecimal</label>
-          <span class="spacer" />
-          <Button kind="primary" type="submit" busy={busy} disabled={!topic || !!wrongHex}>Send</Button>
+          <Button kind="primary" type="submit" class="end" busy={busy} disabled={!topic || !!wrongHex}>Send</Button>
         </div>
         <details>
           <summary>MQTT 5 properties</summary>

@@ -49,8 +49,9 @@ function Listing({ hasIndex, reload }: { hasIndex: boolean; reload: () => void }
       setQuery({ q: s.trim() || undefined });
     }, 250);
   };
-  const rows = search.rows.value;
-  const total = search.done.value ? rows.length : Math.max(search.total.value ?? 0, rows.length);
+  const rows = search.rows;
+  const size = search.size.value;
+  const total = search.done.value ? size : Math.max(search.total.value ?? 0, size);
   useEffect(() => {
     if (search.done.value || search.total.value !== undefined) say(`${total} things`);
   }, [total]);
