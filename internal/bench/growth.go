@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/berth-iot/berth/mqtt"
 )
@@ -107,6 +108,7 @@ func (b *burden) retain(ctx context.Context, n int) error {
 		return err
 	}
 	l, payload := b.links[0], make([]byte, b.cfg.Payload)
+	defer context.AfterFunc(ctx, func() { l.conn.Close() })()
 	var out []byte
 	for b.retained < n {
 		batch := min(100, n-b.retained) // as many as may be unacknowledged
@@ -119,6 +121,7 @@ func (b *burden) retain(ctx context.Context, n int) error {
 			return err
 		}
 		for left := batch; left > 0; {
+			l.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 			err := l.batch(func(h mqtt.Header, _ []byte) error {
 				if h.Type() == mqtt.PUBACK {
 					left--

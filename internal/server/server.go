@@ -304,6 +304,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	go s.shadows.SweepLoop(run)
 	go s.devices.SweepLoop(run)
 	go pages.console.SweepLoop(run)
+	go collectLoop(run, s.sessions)
 	go certs.RenewLoop(run)
 	go s.broker.Tickets.RotateLoop(run, log)
 	go certs.KeyLoop(run)
