@@ -76,6 +76,13 @@ func New(s *session.Sessions, b *broker.Broker, r *router.Router, shadows *shado
 	counter("berth_store_commits_total", "Transactions committed.", func() float64 { return float64(db.Stats().Commits) })
 	counter("berth_store_operations_total", "Operations in committed transactions.", func() float64 { return float64(db.Stats().Operations) })
 	counter("berth_store_failures_total", "Transactions that could not be committed.", func() float64 { return float64(db.Stats().Failures) })
+	counter("berth_store_outages_total", "Times that the database went away.", func() float64 { return float64(db.Stats().Outages) })
+	gauge("berth_store_available", "1 while the database can be reached.", func() float64 {
+		if db.Available() != nil {
+			return 0
+		}
+		return 1
+	})
 	gauge("berth_store_queued_operations", "Operations waiting for a commit.", func() float64 { return float64(db.Stats().Queued) })
 	counter("berth_dynamic_groups_refused_total", "Times that a thing could not be kept in a dynamic thing group, being in too many groups.", func() float64 { return float64(index.Refused()) })
 	m.registry.MustRegister(&fleetMetrics{index, prometheus.NewDesc("berth_fleet_metric", "Last value of a fleet metric.", []string{"metric", "value", "unit"}, nil)})

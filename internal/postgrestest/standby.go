@@ -30,6 +30,9 @@ func (c *Cluster) Standby(tb testing.TB, synchronous bool) *Cluster {
 		tb.Fatal(err)
 	}
 	s := &Cluster{bin: c.bin, dir: dir, as: c.as}
+	if real, err := filepath.EvalSymlinks(filepath.Join(c.bin, "postgres")); err == nil { // more programs are beside it
+		s.bin = filepath.Dir(real)
+	}
 	if c.as != nil {
 		if err := os.Chown(dir, int(c.as.Uid), int(c.as.Gid)); err != nil {
 			tb.Fatal(err)
@@ -66,14 +69,7 @@ func (c *Cluster) Promote(tb testing.TB) {
 	tb.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := c.exec("postgres", "SELECT 1")
-	if err == nil {
-		err = c.exec("postgres", "SELECT pg_reload_conf()")
-	}
-	if err == nil {
-		err = c.exec("postgres", "SELECT pg_promote()")
-	}
-	if err != nil {
+	if err := c.exec("postgres", "SELECT pg_promote()"); err != nil {
 		tb.Fatal(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,6 +61,15 @@ func (v *victim) start() {
 	})
 }
 
+func (v *victim) ready() bool {
+	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", v.Ready.HTTPPort))
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
 func (v *victim) kill() {
 	v.cmd.Process.Kill()
 	v.cmd.Wait()
@@ -69,7 +79,7 @@ func (v *victim) kill() {
 // an offline persistent session. What was acknowledged must be there afterwards, in order.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	testKill(t, "", 20)
+	testKill(t, "", 20, nil)
 }
 
 // TestKillInPostgres is the same with the state in PostgreSQL.
@@ -77,10 +87,22 @@ func TestKillInPostgres(t *testing.T) {
 	t.Parallel()
 	var cluster postgrestest.Cluster
 	t.Cleanup(cluster.Stop)
-	testKill(t, cluster.Database(t), 10)
+	testKill(t, cluster.Database(t), 10, nil)
 }
 
-func testKill(t *testing.T, database string, rounds int) {
+// TestPostgresKilled kills PostgreSQL instead; the server stays.
+func TestPostgresKilled(t *testing.T) {
+	t.Parallel()
+	var cluster postgrestest.Cluster
+	t.Cleanup(cluster.Stop)
+	testKill(t, cluster.Database(t), 10, func() {
+		cluster.Kill(t)
+		cluster.Start(t)
+	})
+}
+
+// testKill kills the server, or has strike do something else.
+func testKill(t *testing.T, database string, rounds int, strike func()) {
 	if testing.Short() {
 		rounds = 3
 	}
@@ -159,11 +181,19 @@ func testKill(t *testing.T, database string, rounds int) {
 			}
 		})
 		time.Sleep(time.Duration(30+17*round%100) * time.Millisecond)
-		v.kill()
+		if strike != nil {
+			strike()
+		} else {
+			v.kill()
+		}
 		close(stop)
 		c.bye()
 		wg.Wait()
-		v.start()
+		if strike == nil {
+			v.start()
+		} else {
+			eventually(t, "the server is ready", v.ready)
+		}
 	}
 
 	for _, name := range things {

@@ -49,7 +49,9 @@ func (s *Session) store(d *delivery) {
 		ids = binary.AppendUvarint(ids, uint64(id))
 	}
 	row := []any{s.id, d.seq, m.Topic, m.Payload, d.qos, d.retain, m.StoredProperties(), ids, millis(m.Expires)}
+	s.unsettled.Add(1)
 	s.all.db.Put(queueTable, [][]any{row}, func(err error) {
+		s.unsettled.Add(-1)
 		if receipt != nil {
 			receipt.Release(err)
 		}
@@ -120,12 +122,16 @@ func (s *Session) load() {
 		s.mu.Lock()
 		after := s.loaded
 		s.again = false
+		seq, settled := s.seq, s.unsettled.Load() == 0
 		s.mu.Unlock()
 		page, err := s.readPage(after)
 		if err != nil {
 			s.all.log.Error("read queued messages", "client_id", s.id, "error", err)
 		}
 		s.mu.Lock()
+		if err == nil && settled && s.seq == seq && s.loaded == after && len(page) < loadPage {
+			s.backlog = min(s.backlog, len(page)) // rows that could not be written are not waited for
+		}
 		c := s.conn
 		wanted := err == nil && c != nil && s.queue.len() == 0 && s.backlog > 0
 		again = wanted && (s.loaded != after || len(page) == 0 && s.again)

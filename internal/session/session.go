@@ -12,6 +12,7 @@ package session
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/berth-iot/berth/internal/router"
@@ -44,6 +45,8 @@ type Session struct {
 	again    bool  // there may be more in it than that goroutine sees
 	holding  bool  // listed in all.holders
 	paced    bool  // listed in all.paces.waiting
+
+	unsettled atomic.Int32 // rows on their way to the queue table
 
 	incoming map[uint16]struct{} // QoS 2 packet identifiers received and not yet released
 

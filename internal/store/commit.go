@@ -21,7 +21,7 @@ type operation struct {
 const (
 	patience   = 10 * time.Second // that writes wait for a database that is away
 	firstDelay = 50 * time.Millisecond
-	lastDelay  = 5 * time.Second
+	lastDelay  = 2 * time.Second
 	maxOwed    = 1 << 18 // operations without callback that are kept for a database that is away
 )
 
@@ -170,9 +170,9 @@ func (db *DB) recover(doubt bool) error {
 				}
 			}
 		}
-		late := time.Since(o.since) >= patience || errors.Is(o.err, ErrTaken)
+		late := time.Since(o.since) >= patience
 		switch {
-		case closed, late && !doubt:
+		case closed, errors.Is(o.err, ErrTaken), late && !doubt:
 			return o.err
 		case late:
 			db.refuse()

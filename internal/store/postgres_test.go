@@ -20,9 +20,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+var discard = slog.New(slog.DiscardHandler)
+
 func openPostgres(t testing.TB, url string) *store.DB {
 	t.Helper()
-	db, err := store.OpenPostgres(context.Background(), url, slog.New(slog.DiscardHandler))
+	db, err := store.OpenPostgres(context.Background(), url, discard)
 	if err != nil {
 		t.Fatal(err)
 	}
