@@ -42,7 +42,7 @@ type DryRunAnswer struct {
 	Steps     []iotsql.Step     `json:"steps,omitempty"`
 }
 
-func (h *handler) dryRun(_ context.Context, _ *http.Request, body []byte) (any, error) {
+func (h *Handler) dryRun(_ context.Context, _ *http.Request, body []byte) (any, error) {
 	var in DryRun
 	if err := decode(body, &in); err != nil {
 		return nil, err
