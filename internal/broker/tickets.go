@@ -19,8 +19,8 @@ import (
 )
 
 // Tickets are the keys of TLS session tickets (RFC 5077, RFC 8446 section 4.6.1). They are kept in the
-// data folder, so that devices resume their sessions after a restart too, which costs a quarter of a
-// handshake with certificates. A key encrypts for a day and decrypts for another, then it is gone: whoever
+// data folder, so that devices resume their sessions after a restart too, without
+// certificates on the wire and signatures. A key encrypts for a day and decrypts for another, then it is gone: whoever
 // steals it later cannot read what was recorded before. (TLS 1.3 agrees on fresh keys for a resumed session
 // anyway; TLS 1.2 does not.)
 //
