@@ -28,8 +28,8 @@ export const checks = {
     await page.getByRole('link', { name: 'weather' }).click();
     const plot = page.getByRole('img', { name: /temperature of weather|humidity of weather/ });
     await plot.waitFor();
-    await page.getByLabel('humidity').uncheck().catch(() => {});
-    await page.getByLabel('temperature').check();
+    await page.getByRole('checkbox', { name: 'humidity' }).uncheck().catch(() => {});
+    await page.getByRole('checkbox', { name: 'temperature' }).check();
     await page.getByRole('img', { name: /^temperature of weather: .*attic from 2/ }).waitFor();
     assert.equal(await page.getByRole('list', { name: /Lines of/ }).getByRole('listitem').count(), 3);
     await page.locator('.u-over').waitFor();
@@ -44,8 +44,8 @@ export const checks = {
     await page.getByRole('button', { name: 'Whole range' }).click();
     await page.getByRole('button', { name: 'Week' }).click();
     await page.getByText(/One point is (30 minutes|15 minutes|1 hour)/).waitFor();
-    await page.getByLabel('cellar').uncheck();
-    await page.getByLabel('humidity').check();
+    await page.getByRole('checkbox', { name: 'cellar' }).uncheck();
+    await page.getByRole('checkbox', { name: 'humidity' }).check();
     await page.getByText('kitchen humidity', { exact: true }).waitFor();
 
     await page.getByRole('tab', { name: 'Live' }).click();
@@ -63,7 +63,7 @@ export const checks = {
     const csv = (await saved(page, () => page.getByRole('button', { name: 'CSV', exact: true }).click())).toString();
     assert.equal(csv.trim().split('\n').length, 720 * 3 + 2);
     await page.getByLabel('Averages').selectOption('1h');
-    await page.getByLabel('attic').check();
+    await page.getByRole('checkbox', { name: 'attic' }).check();
     const lines = (await saved(page, () => page.getByRole('button', { name: 'NDJSON', exact: true }).click())).toString().trim().split('\n');
     assert.ok(lines.length <= 3 && lines.every((l) => JSON.parse(l).thing === 'attic'), lines.join('\n').slice(0, 500));
     const parquet = await call(page, 'GET', '/berth/tables/weather/export?format=parquet');
