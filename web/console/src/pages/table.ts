@@ -21,5 +21,6 @@ export const pages: PageEntry[] = [
   { name: 'things', title: 'Things', icon: 'things', key: 't', load: () => import('./things') },
   { name: 'client', title: 'Test client', icon: 'client', key: 'm', load: () => import('./client') },
   { name: 'policies', title: 'Policies', icon: 'policies', key: 'p', load: () => import('./policies') },
+  { name: 'provisioning', title: 'Provisioning', icon: 'key', key: 'v', load: () => import('./provisioning') },
   { name: 'activity', title: 'Activity', icon: 'activity', key: 'a', load: () => import('./activity') },
 ];
