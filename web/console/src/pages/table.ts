@@ -24,5 +24,6 @@ export const pages: PageEntry[] = [
   { name: 'rules', title: 'Rules', icon: 'rules', key: 'r', load: () => import('./rules') },
   { name: 'data', title: 'Data', icon: 'chart', key: 'd', load: () => import('./data') },
   { name: 'jobs', title: 'Jobs and firmware', icon: 'jobs', key: 'j', load: () => import('./jobs') },
+  { name: 'provisioning', title: 'Provisioning', icon: 'key', key: 'v', load: () => import('./provisioning') },
   { name: 'activity', title: 'Activity', icon: 'activity', key: 'a', load: () => import('./activity') },
 ];
