@@ -25,5 +25,7 @@ export const pages: PageEntry[] = [
   { name: 'data', title: 'Data', icon: 'chart', key: 'd', load: () => import('./data') },
   { name: 'jobs', title: 'Jobs and firmware', icon: 'jobs', key: 'j', load: () => import('./jobs') },
   { name: 'provisioning', title: 'Provisioning', icon: 'key', key: 'v', load: () => import('./provisioning') },
+  { name: 'jobs', title: 'Jobs', icon: 'jobs', key: 'j', load: () => import('./jobs') },
+  { name: 'fleet', title: 'Fleet', icon: 'fleet', key: 'f', load: () => import('./fleet') },
   { name: 'activity', title: 'Activity', icon: 'activity', key: 'a', load: () => import('./activity') },
 ];
