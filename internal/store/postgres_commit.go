@@ -58,7 +58,6 @@ type postgresTx struct {
 	ctx      context.Context
 	prepared map[string]*pgconn.StatementDescription
 	columns  map[*Table][]uint32 // types
-	reads    rebound
 	pending  []string
 	saved    bool // SAVEPOINT is with the server
 	rows     gathered

@@ -216,6 +216,7 @@ var wireFeatures = []struct {
 // table is in docs/reference/device.md.
 func TestWire(t *testing.T) {
 	t.Parallel()
+	program(t, "node", "apt-get install nodejs npm")
 	listen := func() net.Listener {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
