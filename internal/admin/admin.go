@@ -88,6 +88,7 @@ func New(cfg Config) *Handler {
 	h.handle("GET /berth/registration-tasks/{id}/errors", true, h.report(true))
 	h.tables()
 	h.handle("GET /berth/rules", true, h.ruleStats)
+	h.handle("POST /berth/rules/test", true, h.dryRun)
 	h.handle("GET /berth/rules/{name}/dead-letters", true, h.deadLetters)
 	h.handle("POST /berth/rules/{name}/replay", false, h.replay)
 	h.handle("GET /berth/server", true, h.server)

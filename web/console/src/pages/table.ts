@@ -21,5 +21,8 @@ export const pages: PageEntry[] = [
   { name: 'things', title: 'Things', icon: 'things', key: 't', load: () => import('./things') },
   { name: 'client', title: 'Test client', icon: 'client', key: 'm', load: () => import('./client') },
   { name: 'policies', title: 'Policies', icon: 'policies', key: 'p', load: () => import('./policies') },
+  { name: 'rules', title: 'Rules', icon: 'rules', key: 'r', load: () => import('./rules') },
+  { name: 'data', title: 'Data', icon: 'chart', key: 'd', load: () => import('./data') },
+  { name: 'jobs', title: 'Jobs and firmware', icon: 'jobs', key: 'j', load: () => import('./jobs') },
   { name: 'activity', title: 'Activity', icon: 'activity', key: 'a', load: () => import('./activity') },
 ];
