@@ -26,6 +26,7 @@ import (
 	"github.com/berth-iot/berth/internal/rules"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/table"
+	"github.com/berth-iot/berth/internal/trend"
 	"github.com/berth-iot/berth/policy"
 )
 
@@ -42,6 +43,7 @@ type Config struct {
 	Tables       *table.Tables
 	Rules        *rules.Service
 	Presence     *presence.Log
+	Trend        *trend.History
 	Server       Server
 	CA           []byte // PEM, of the authority that clients trust
 	// AuditLog returns up to n entries with numbers below before, 0 for the latest, whose path begins
@@ -92,6 +94,8 @@ func New(cfg Config) *Handler {
 	h.handle("GET /berth/rules/{name}/dead-letters", true, h.deadLetters)
 	h.handle("POST /berth/rules/{name}/replay", false, h.replay)
 	h.handle("GET /berth/server", true, h.server)
+	h.handle("GET /berth/fleet", true, h.fleet)
+	h.handle("GET /berth/expiring-certificates", true, h.expiring)
 	h.handle("GET /berth/connections", true, h.connections)
 	h.handle("GET /berth/audit-log", true, h.auditLog)
 	h.handle("POST /berth/identity-images", true, h.identityImage)

@@ -3,6 +3,7 @@
 package presence
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -34,15 +35,21 @@ type Log struct {
 	mu     sync.Mutex
 	events []Event // a ring
 	next   int
+	ends   map[string]uint64
 }
 
 // NewLog returns a log of the latest n events, some 200 bytes each.
-func NewLog(n int) *Log { return &Log{events: make([]Event, 0, n), now: time.Now} }
+func NewLog(n int) *Log {
+	return &Log{events: make([]Event, 0, n), now: time.Now, ends: make(map[string]uint64)}
+}
 
 func (l *Log) add(kind, reason string, c session.Client) {
 	e := Event{l.now().UnixMilli(), kind, c.ClientID, c.ThingName, c.Principal, c.SourceIP, reason}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if kind == Disconnected {
+		l.ends[reason]++
+	}
 	if len(l.events) < cap(l.events) {
 		l.events = append(l.events, e)
 		return
@@ -64,6 +71,13 @@ func (l *Log) Latest(n int, name string) []Event {
 		}
 	}
 	return found
+}
+
+// Disconnects returns how many connections ended since the start, by reason.
+func (l *Log) Disconnects() map[string]uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.ends)
 }
 
 // Connected implements session.Lifecycle.

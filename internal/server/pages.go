@@ -8,6 +8,7 @@ import (
 	"github.com/berth-iot/berth/internal/admin"
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/console"
+	"github.com/berth-iot/berth/internal/trend"
 )
 
 // pages is the console with what it must know of the planes.
@@ -39,4 +40,11 @@ func (p *pages) operation(r *http.Request) console.Operation {
 
 func (p *pages) auditLog(ctx context.Context, n int, before int64, path string) (any, error) {
 	return p.console.AuditEntries(ctx, n, before, path)
+}
+
+// sample reads the counters that the console draws.
+func (s *Server) sample() trend.Sample {
+	c := s.sessions.Counts()
+	return trend.Sample{Connected: c.ConnectedNow, Connects: c.ConnectsTried, Refused: c.ConnectsRefused, Received: c.MessagesReceived, Sent: c.MessagesSent,
+		Dropped: c.MessagesDropped, Denied: c.Denied, Handshakes: s.broker.Counters().HandshakesFailed.Load()}
 }

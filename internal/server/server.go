@@ -56,6 +56,7 @@ import (
 	"github.com/berth-iot/berth/internal/store"
 	"github.com/berth-iot/berth/internal/stream"
 	"github.com/berth-iot/berth/internal/table"
+	"github.com/berth-iot/berth/internal/trend"
 )
 
 // Server is a running berth.
@@ -270,9 +271,10 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
+	moves := trend.New(s.sample)
 	pages := &pages{api: api}
 	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains, Tables: s.tables, Rules: s.rules,
-		Presence: history, CA: root, Server: func() any { return s.Ready }, AuditLog: pages.auditLog,
+		Presence: history, Trend: moves, CA: root, Server: func() any { return s.Ready }, AuditLog: pages.auditLog,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
 	mux := http.NewServeMux()
@@ -295,6 +297,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	base := "https://" + net.JoinHostPort(s.Ready.Endpoint, strconv.Itoa(s.Ready.HTTPSPort))
 	where.base.Store(&base)
 	s.rules.SetBase(base)
+	go moves.Loop(run)
 	go reg.EventLoop(run, events.Registry)
 	s.index.Start()
 	go s.shadows.SweepLoop(run)

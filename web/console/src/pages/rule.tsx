@@ -3,7 +3,7 @@ import { berth, iot, seg } from '../lib/api';
 import { getRule, latency, payload, seconds, stats } from '../lib/rules';
 import type { DeadLetter, Rule as RuleDocument } from '../lib/rules';
 import { go, place, setQuery, to } from '../lib/router';
-import { moment, number, prettyText, utf8 } from '../lib/text';
+import { moment, number, prettyText, utf8, visible } from '../lib/text';
 import { Badge, Button, Card, Confirm, Dialog, Empty, Fact, Facts, Field, Loading, Note, Page, Problem, TabPanel, Table, Tabs, When, toast, useAction, useLoad } from '../ui/all';
 import { RuleForm } from './rule/form';
 import { useAgain } from '../ui/again';
@@ -62,7 +62,7 @@ export default function Rule({ name }: { name: string }) {
       <Button icon="trash" kind="danger" changes onClick={() => setDeleting(true)}>Delete</Button>
     </>}>
       {toggle.error ? <Problem error={toggle.error} /> : null}
-      {s?.lastError && <Note tone="warn" title="Last error"><span dir="auto">{s.lastError}</span> <span class="muted">{s.lastErrorAt && <When ms={Date.parse(s.lastErrorAt)} />}</span></Note>}
+      {s?.lastError && <Note tone="warn" title="Last error"><span dir="auto">{visible(s.lastError)}</span> <span class="muted">{s.lastErrorAt && <When ms={Date.parse(s.lastErrorAt)} />}</span></Note>}
       <Tabs label={`About ${name}`} tabs={[['rule', 'Statement and actions'], ['counters', 'Counters'], ['dead', s?.dead ? `Dead letters (${number(s.dead)})` : 'Dead letters']]} current={tab} select={(k) => setQuery({ tab: k === 'rule' ? undefined : k })} />
       <TabPanel current={tab}>
         {tab === 'rule' && (
@@ -109,7 +109,7 @@ function Counters({ name, counts: s }: { name: string; counts?: Awaited<ReturnTy
 function shownPayload(base64: string): string {
   const b = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
   const text = utf8(b);
-  return text === undefined ? `${b.length} bytes that are not text, in base64:\n${base64}` : prettyText(text).text;
+  return text === undefined ? `${b.length} bytes that are not text, in base64:\n${base64}` : visible(prettyText(text).text);
 }
 
 function DeadLetters({ name, changed }: { name: string; changed: () => void }) {
@@ -128,7 +128,7 @@ function DeadLetters({ name, changed }: { name: string; changed: () => void }) {
     <Card tight title="Dead letters" actions={<><Button icon="refresh" onClick={reload}>Refresh</Button><Button kind="primary" changes busy={again.busy} disabled={!list.length} onClick={() => void again.act()}>Replay all</Button></>}>
       {again.error ? <Problem error={again.error} /> : null}
       {list.length ? (
-        <Table label="Dead letters" columns={['When', 'Action', 'Why', '']} rows={list.map((d) => ({ key: d.id, cells: [moment(Date.parse(d.diedAt || d.createdAt)), d.action, <span dir="auto">{d.error}</span>, <Button onClick={() => setLooking(d)}>Payload</Button>] }))} />
+        <Table label="Dead letters" columns={['When', 'Action', 'Why', '']} rows={list.map((d) => ({ key: d.id, cells: [moment(Date.parse(d.diedAt || d.createdAt)), d.action, <span dir="auto">{visible(d.error)}</span>, <Button onClick={() => setLooking(d)}>Payload</Button>] }))} />
       ) : <Empty icon="check" title="No dead letters">What an action could not deliver, of messages with QoS 1, is kept here for 14 days. Once the cause is mended, replay delivers it.</Empty>}
       {looking && <Dialog wide title="Payload" close={() => setLooking(undefined)}><pre class="box" tabIndex={0} dir="auto" aria-label="Payload">{shownPayload(looking.payload ?? '')}</pre></Dialog>}
     </Card>

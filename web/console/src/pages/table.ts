@@ -23,6 +23,7 @@ export const pages: PageEntry[] = [
   { name: 'policies', title: 'Policies', icon: 'policies', key: 'p', load: () => import('./policies') },
   { name: 'rules', title: 'Rules', icon: 'rules', key: 'r', load: () => import('./rules') },
   { name: 'data', title: 'Data', icon: 'chart', key: 'd', load: () => import('./data') },
-  { name: 'jobs', title: 'Jobs and firmware', icon: 'jobs', key: 'j', load: () => import('./jobs') },
+  { name: 'jobs', title: 'Jobs', icon: 'jobs', key: 'j', load: () => import('./jobs') },
+  { name: 'fleet', title: 'Fleet', icon: 'fleet', key: 'f', load: () => import('./fleet') },
   { name: 'activity', title: 'Activity', icon: 'activity', key: 'a', load: () => import('./activity') },
 ];

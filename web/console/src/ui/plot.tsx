@@ -31,7 +31,7 @@ export function Plot({ label, times, lines, height = 320, zoom, range, format = 
       plot.current = new uPlot({
         width: Math.max(200, el.clientWidth), height, legend: { show: false }, cursor: { drag: { x: !!zoom, y: false } },
         scales: { x: { time: true, range: (_, min, max) => latest.current.range ?? [min, max] } },
-        axes: [axis, { ...axis, size: 64, values: (_, list) => list.map((v) => (v == null ? '' : format(v))) }],
+        axes: [{ ...axis, values: (_: uPlot, list: number[], __: number, ___: number, step: number) => list.map((v, i) => day(v, list[i - 1], step)) }, { ...axis, size: 64, values: (_, list) => list.map((v) => (v == null ? '' : format(v))) }],
         series: [{}, ...lines.map((l) => ({ label: l.label, stroke: css('--c' + (l.color % 8)), width: 2, dash: l.dash ? [6, 4] : undefined, spanGaps: false, points: { size: 5, show: times.length < 80 } }))],
         hooks: {
           setSelect: [(u: uPlot) => {
@@ -70,11 +70,19 @@ export function Plot({ label, times, lines, height = 320, zoom, range, format = 
   useEffect(() => plot.current?.setData([times, ...lines.map((l) => l.values)] as uPlot.AlignedData), [times, lines]);
   return (
     <figure class="plot">
-      <ul class="legend" aria-label={`Lines of ${label}`}>{lines.map((l) => <li key={l.label} class={'color-' + (l.color % 8)}><span class={l.dash ? 'swatch dash' : 'swatch'} aria-hidden="true" /><span dir="auto">{l.label}</span></li>)}</ul>
+      <ul class="plot-legend" aria-label={`Lines of ${label}`}>{lines.map((l) => <li key={l.label} class={'color-' + (l.color % 8)}><span class={l.dash ? 'swatch dash' : 'swatch'} aria-hidden="true" /><span dir="auto">{l.label}</span></li>)}</ul>
       <div role="img" aria-label={`${label}: ${summary(lines, format)}`} ref={box} style={{ minHeight: `${height}px` }} />
       <figcaption class="hint plot-tip" />
     </figure>
   );
+}
+
+/** day is a moment on the axis: the time, and the date where it changes. */
+function day(v: number, before: number | undefined, step: number): string {
+  const [date, time] = moment(v * 1000).split(' ');
+  if (step >= 86_400) return date;
+  const short = time.slice(0, step < 60 ? 8 : 5);
+  return before !== undefined && moment(before * 1000).startsWith(date) ? short : `${short}\n${date}`;
 }
 
 /** summary is the plot for those who do not see it. */

@@ -5,7 +5,7 @@ import { download } from '../../lib/files';
 import { at, query, series, shown, span } from '../../lib/tables';
 import type { Aggregate, Latest, Range, Row, TableDescription } from '../../lib/tables';
 import { go, place, setQuery, to } from '../../lib/router';
-import { bytes, moment, number } from '../../lib/text';
+import { bytes, moment, number, visible } from '../../lib/text';
 import { Button, Card, Confirm, Dialog, Empty, Fact, Facts, Field, Icon, Loading, Note, Page, Problem, TabPanel, Table, Tabs, When, toast, useAction, useLoad } from '../../ui/all';
 import { Plot } from '../../ui/plot';
 import type { Line } from '../../ui/plot';
@@ -56,7 +56,7 @@ function Choice({ label, all, chosen, change }: { label: string; all: string[]; 
     <fieldset class="columns choice">
       <legend class="legend">{label} ({chosen.length} of {number(all.length)})</legend>
       {all.length > 8 && <input type="search" aria-label={`Filter: ${label.toLowerCase()}`} placeholder="Filter" value={text} onInput={(e) => setText(e.currentTarget.value)} />}
-      {found.slice(0, 100).map((x) => <label class="check" key={x}><input type="checkbox" checked={chosen.includes(x)} onChange={(e) => change(e.currentTarget.checked ? [...chosen, x] : chosen.filter((y) => y !== x))} /> <span dir="auto">{x || '(no thing)'}</span></label>)}
+      {found.slice(0, 100).map((x) => <label class="check" key={x}><input type="checkbox" checked={chosen.includes(x)} onChange={(e) => change(e.currentTarget.checked ? [...chosen, x] : chosen.filter((y) => y !== x))} /> <span dir="auto">{visible(x) || '(no thing)'}</span></label>)}
       {found.length > 100 && <p class="hint">{number(found.length - 100)} more: filter them.</p>}
     </fieldset>
   );
@@ -97,7 +97,7 @@ function Plots({ table: t, things, more }: { table: TableDescription; things: st
   const plotted = useMemo(() => {
     const list = value?.series.slice(0, mostLines) ?? [];
     const times = [...new Set(list.flatMap((s) => [...s.values.keys()]))].sort((a, b) => a - b);
-    const lines = list.map((s, i): Line => ({ label: measures.length > 1 ? `${s.thing || '(no thing)'} ${s.measure}` : s.thing || '(no thing)', color: i, dash: i >= 8, values: times.map((x) => s.values.get(x)) }));
+    const lines = list.map((s, i): Line => ({ label: measures.length > 1 ? `${visible(s.thing) || '(no thing)'} ${visible(s.measure)}` : visible(s.thing) || '(no thing)', color: i, dash: i >= 8, values: times.map((x) => s.values.get(x)) }));
     return { times, lines };
   }, [value]);
   if (!numbers.length) return <Card><Empty icon="chart" title="Nothing to plot">The table has no measures that are numbers. The rows are under Rows.</Empty></Card>;
@@ -142,7 +142,7 @@ function Live({ table }: { table: string }) {
     <Card tight title="Latest readings" actions={<Button icon={paused ? 'play' : 'pause'} aria-pressed={paused} onClick={() => setPaused(!paused)}>Pause</Button>}>
       <div class="toolbar"><div class="search grow"><Icon name="search" /><input type="search" data-search aria-label="Filter by thing or measure" placeholder="Filter by thing or measure" value={text} onInput={(e) => setText(e.currentTarget.value)} /><kbd aria-hidden="true">/</kbd></div></div>
       {error ? <Problem error={error} retry={reload} /> : !value ? <Loading /> : (
-        <Table label="Latest readings" columns={['Thing', 'Measure', 'Value', 'When']} rows={found.slice(0, 200).map((l) => ({ key: l.thing + '\n' + l.measure, cells: [<span dir="auto">{l.thing}</span>, <span dir="auto">{l.measure}</span>, <strong dir="auto">{shown(l.value)}</strong>, <When ms={l.time} />] }))} />
+        <Table label="Latest readings" columns={['Thing', 'Measure', 'Value', 'When']} rows={found.slice(0, 200).map((l) => ({ key: l.thing + '\n' + l.measure, cells: [<span dir="auto">{visible(l.thing)}</span>, <span dir="auto">{visible(l.measure)}</span>, <strong dir="auto">{visible(shown(l.value)).slice(0, 500)}</strong>, <When ms={l.time} />] }))} />
       )}
       {found.length > 200 && <p class="pad hint">The 200 newest of {number(found.length)}: filter for others.</p>}
     </Card>
@@ -159,7 +159,7 @@ function Rows({ table }: { table: string }) {
       <Button disabled={!value?.nextToken} onClick={() => setTokens([...tokens, value!.nextToken!])}>Older</Button>
       <Button icon="refresh" onClick={() => (tokens.length ? setTokens([]) : reload())}>Refresh</Button>
     </>}>
-      {error ? <Problem error={error} retry={reload} /> : !value ? <Loading /> : <Table label="Rows" columns={['Time', 'Thing', ...names.map((n) => <span dir="auto">{n}</span>)]} rows={(value.rows ?? []).map((r, i) => ({ key: i, cells: [<span class="when">{moment(r.time)}</span>, <span dir="auto">{r.thing}</span>, ...names.map((n) => (r.measures[n] === undefined ? '' : <span dir="auto">{shown(r.measures[n]).slice(0, 200)}</span>))] }))} />}
+      {error ? <Problem error={error} retry={reload} /> : !value ? <Loading /> : <Table label="Rows" columns={['Time', 'Thing', ...names.map((n) => <span dir="auto">{visible(n)}</span>)]} rows={(value.rows ?? []).map((r, i) => ({ key: i, cells: [<span class="when">{moment(r.time)}</span>, <span dir="auto">{visible(r.thing)}</span>, ...names.map((n) => (r.measures[n] === undefined ? '' : <span dir="auto">{visible(shown(r.measures[n])).slice(0, 200)}</span>))] }))} />}
     </Card>
   );
 }

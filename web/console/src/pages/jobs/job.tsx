@@ -4,7 +4,7 @@ import { iot, seg } from '../../lib/api';
 import { count, ended, getJob, retryFailed, states, targetOf, thingOf } from '../../lib/jobs';
 import type { Execution, Job, State } from '../../lib/jobs';
 import { go, place, setQuery, to } from '../../lib/router';
-import { number, prettyText } from '../../lib/text';
+import { number, prettyText, visible } from '../../lib/text';
 import { Badge, Button, Card, Confirm, Dialog, Fact, Facts, Loading, Page, Problem, Table, When, toast, useAction, useLoad } from '../../ui/all';
 import { useAgain } from '../../ui/again';
 import { Progress, tone, words } from '../jobs';
@@ -46,7 +46,7 @@ export default function JobPage({ id }: { id: string }) {
         </Facts>
       </Card>
       <Executions job={j} reloaded={job.reload} />
-      <Card><details><summary>Job document</summary><div class="details"><pre class="box" tabIndex={0} dir="auto" aria-label="Job document">{prettyText(document.value?.document ?? '').text}</pre></div></details></Card>
+      <Card><details><summary>Job document</summary><div class="details"><pre class="box" tabIndex={0} dir="auto" aria-label="Job document">{visible(prettyText(document.value?.document ?? '').text)}</pre></div></details></Card>
       {asking === 'cancel' && <CancelJob job={j} close={() => setAsking(undefined)} done={job.reload} />}
       {asking === 'delete' && <Confirm title={`Delete ${id}?`} verb="Delete" close={() => setAsking(undefined)} run={async () => {
         await iot.del(`/jobs/${seg(id)}`);
@@ -134,7 +134,7 @@ function Why({ job, thing, number: n, close }: { job: string; thing: string; num
             {x.approximateSecondsBeforeTimedOut !== undefined && <Fact name="Time left">{number(x.approximateSecondsBeforeTimedOut)} seconds</Fact>}
           </Facts>
           <h3>What the device said</h3>
-          {said.length ? <Table label="Status details" columns={['Detail', 'Value']} rows={said.map(([k, v]) => ({ key: k, cells: [<code dir="auto">{k}</code>, <span dir="auto">{v}</span>] }))} /> : <p class="muted">Nothing beyond the state. A device gives reasons as statusDetails when it updates the execution.</p>}
+          {said.length ? <Table label="Status details" columns={['Detail', 'Value']} rows={said.map(([k, v]) => ({ key: k, cells: [<code dir="auto">{visible(k)}</code>, <span dir="auto">{visible(v)}</span>] }))} /> : <p class="muted">Nothing beyond the state. A device gives reasons as statusDetails when it updates the execution.</p>}
           <p><a href={to(['things', thing], { tab: 'history' })}>Its connections and denials</a></p>
         </>
       )}

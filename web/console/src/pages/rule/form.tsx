@@ -46,7 +46,7 @@ export function RuleForm({ rule, change, checked }: { rule: Rule; change: (r: Ru
         {current && state.error && !wrong ? <Problem error={state.error} /> : null}
         {current && state.warnings?.map((w) => <Note key={w} tone="warn">{w}</Note>)}
         <div class="pair">
-          <Field label="Version of the language" hint="2016-03-23 is what AWS's own console chooses.">{(a) => <select {...a} value={rule.awsIotSqlVersion ?? '2015-10-08'} onChange={(e) => set({ awsIotSqlVersion: e.currentTarget.value })}>{['2016-03-23', '2015-10-08', 'beta'].map((v) => <option key={v}>{v}</option>)}</select>}</Field>
+          <Field label="Version of the language">{(a) => <select {...a} value={rule.awsIotSqlVersion ?? '2015-10-08'} onChange={(e) => set({ awsIotSqlVersion: e.currentTarget.value })}>{['2016-03-23', '2015-10-08', 'beta'].map((v) => <option key={v}>{v}</option>)}</select>}</Field>
           <Field label="Description">{(a) => <input {...a} value={rule.description ?? ''} onInput={(e) => set({ description: e.currentTarget.value })} />}</Field>
         </div>
       </Card>

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { watch } from '../../lib/live';
 import { dryRun } from '../../lib/rules';
 import type { DryRun } from '../../lib/rules';
-import { pretty, prettyText, utf8 } from '../../lib/text';
+import { pretty, prettyText, utf8, visible } from '../../lib/text';
 import { Button, Card, Editor, Field, Note, Problem, Table, useAction } from '../../ui/all';
 
 /** base64 holds bytes that are not text. */
@@ -60,15 +60,15 @@ function Answer({ answer: a, topic }: { answer: DryRun; topic: string }) {
   return (
     <>
       {a.error ? <Note tone="bad" title="It could not be evaluated">{a.error}</Note>
-        : a.reason === 'topic' ? <Note tone="warn" title="The rule does not see this message">FROM '{a.topicPattern}' does not match <code dir="auto">{topic}</code>.</Note>
+        : a.reason === 'topic' ? <Note tone="warn" title="The rule does not see this message">FROM '{a.topicPattern}' does not match <code dir="auto">{visible(topic)}</code>.</Note>
           : a.reason === 'where' ? <Note tone="warn" title="WHERE stops this message">The actions do not run. The parts below say why.</Note>
             : <Note tone="good" title="The actions would get this">{a.undefined ? 'An empty payload: the result is Undefined.' : undefined}</Note>}
-      {a.matched && !a.undefined && <pre class="box" tabIndex={0} dir="auto" aria-label="Result">{a.resultBase64 ? a.resultBase64 : pretty(a.result)}</pre>}
-      {a.templates && Object.keys(a.templates).length > 0 && <Table label="Templates" columns={['Template', 'Becomes']} rows={Object.entries(a.templates).map(([k, v]) => ({ key: k, cells: [<code>{k}</code>, <code dir="auto">{v}</code>] }))} />}
+      {a.matched && !a.undefined && <pre class="box" tabIndex={0} dir="auto" aria-label="Result">{a.resultBase64 ? a.resultBase64 : visible(pretty(a.result))}</pre>}
+      {a.templates && Object.keys(a.templates).length > 0 && <Table label="Templates" columns={['Template', 'Becomes']} rows={Object.entries(a.templates).map(([k, v]) => ({ key: k, cells: [<code>{k}</code>, <code dir="auto">{visible(v)}</code>] }))} />}
       {steps.length > 0 && (
         <details>
           <summary>The value of every part</summary>
-          <div class="details"><Table label="Parts" columns={['Part', 'Place', 'Value']} rows={steps.map((s, i) => ({ key: i, cells: [<code>{s.clause ? s.clause + ' ' : ''}{s.expression}</code>, `${s.line}:${s.column}`, <code dir="auto">{s.value ?? 'Undefined'}</code>] }))} /></div>
+          <div class="details"><Table label="Parts" columns={['Part', 'Place', 'Value']} rows={steps.map((s, i) => ({ key: i, cells: [<code>{s.clause ? s.clause + ' ' : ''}{s.expression}</code>, `${s.line}:${s.column}`, <code dir="auto">{visible(s.value ?? 'Undefined')}</code>] }))} /></div>
         </details>
       )}
     </>
