@@ -24,6 +24,7 @@ export const checks = {
     await page.getByRole('img', { name: /^Clients connected: connected from \d/ }).waitFor();
     await page.getByText('it said goodbye').waitFor();
     await page.getByRole('row', { name: /kettle-1 3/ }).waitFor(); // connects most often
+    await page.getByRole('button', { name: 'Count by attributes.version' }).click();
     await page.getByRole('row', { name: /^v1 2/ }).waitFor();
     await page.getByRole('row', { name: /^v2 1/ }).waitFor();
     await page.getByRole('region', { name: 'Handshakes that failed' }).waitFor(); // this browser's, which did not trust the server at first

@@ -3,7 +3,7 @@ import { useMemo } from 'preact/hooks';
 import { ApiError, berth, iot } from '../lib/api';
 import { place, setQuery, to } from '../lib/router';
 import { disconnectWords, moment, number, visible } from '../lib/text';
-import { Badge, Button, Card, Empty, Fact, Facts, Loading, Note, Page, Problem, Table, When, useLoad } from '../ui/all';
+import { Badge, Button, Card, Empty, Fact, Facts, Loading, Note, Page, Problem, Table, When, useAction, useLoad } from '../ui/all';
 import { useAgain } from '../ui/again';
 import { Plot } from '../ui/plot';
 import type { Line } from '../ui/plot';
@@ -126,11 +126,18 @@ const usual = ['attributes.version', 'attributes.firmware', 'shadow.reported.ver
 /** Versions counts things by a field of the fleet index. */
 function Versions() {
   const field = place.value.query.get('field') ?? usual[0];
-  const { value, error } = useLoad(async () => iot.post<{ totalCount: number; buckets: { keyValue: string; count: number }[] }>('/indices/buckets', { queryString: '*', aggregationField: field, bucketsAggregationType: { termsAggregation: { maxBuckets: 20 } } }), [field]);
+  const { value, error, reload } = useLoad(async () => iot.post<{ totalCount: number; buckets: { keyValue: string; count: number }[] }>('/indices/buckets', { queryString: '*', aggregationField: field, bucketsAggregationType: { termsAggregation: { maxBuckets: 20 } } }), [field]);
+  const add = useAction(async () => {
+    const { thingIndexingConfiguration: c } = await iot.get<{ thingIndexingConfiguration: { customFields?: { name: string; type: string }[] } }>('/indexing/config');
+    await iot.post('/indexing/config', { thingIndexingConfiguration: { ...c, managedFields: undefined, customFields: [...(c.customFields ?? []), { name: field, type: 'String' }] } });
+    reload();
+  });
+  const unknown = error instanceof ApiError && error.kind === 'InvalidAggregationException';
   const off = error instanceof ApiError && error.status === 404;
   return (
     <Card tight title="In the field" actions={<><label class="visually-hidden" for="fleet-field">Count things by</label><input id="fleet-field" class="short" list="fleet-fields" value={field} spellcheck={false} onChange={(e) => setQuery({ field: e.currentTarget.value.trim() })} /><datalist id="fleet-fields">{usual.map((f) => <option key={f} value={f} />)}</datalist></>}>
       {off ? <Empty icon="search" title="Fleet indexing is off"><code>aws iot update-indexing-configuration --thing-indexing-configuration thingIndexingMode=REGISTRY_AND_SHADOW</code> turns it on; then things can be counted by any field, such as the version that they report.</Empty>
+        : unknown ? <Empty icon="search" title="The index does not count this field yet" actions={<Button kind="primary" changes busy={add.busy} onClick={() => void add.act()}>Count by {field}</Button>}>{add.error ? <Problem error={add.error} /> : 'It becomes a custom field of the fleet index.'}</Empty>
         : error ? <div class="pad"><Problem error={error} /></div> : !value ? <Loading /> : value.buckets.length ? <Table label="Things by value" columns={[field, 'Things']} rows={value.buckets.map((b) => ({ key: b.keyValue, cells: [<a href={to(['things'], { q: `${field}:"${b.keyValue}"` })} dir="auto">{visible(b.keyValue)}</a>, number(b.count)] }))} />
           : <div class="pad"><Note>No thing has the field <code dir="auto">{field}</code>. Devices may report their version in the shadow, or keep it as an attribute.</Note></div>}
     </Card>
