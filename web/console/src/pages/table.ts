@@ -22,5 +22,6 @@ export const pages: PageEntry[] = [
   { name: 'client', title: 'Test client', icon: 'client', key: 'm', load: () => import('./client') },
   { name: 'policies', title: 'Policies', icon: 'policies', key: 'p', load: () => import('./policies') },
   { name: 'provisioning', title: 'Provisioning', icon: 'key', key: 'v', load: () => import('./provisioning') },
+  { name: 'factory', title: 'Factory', icon: 'factory', key: 'f', load: () => import('./factory') },
   { name: 'activity', title: 'Activity', icon: 'activity', key: 'a', load: () => import('./activity') },
 ];
