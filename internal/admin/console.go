@@ -70,8 +70,9 @@ type IdentityImage struct {
 	Files  map[string]string `json:"files"`
 }
 
-// maxImage is the largest partition made, in bytes.
-const maxImage = 1 << 20
+// maxImage is the largest partition made, in bytes; the SPIFFS partition of Arduino's default table
+// has 1.4 MiB.
+const maxImage = 4 << 20
 
 // identityImage makes a partition and keeps nothing of it.
 func (h *Handler) identityImage(_ context.Context, _ *http.Request, body []byte) (any, error) {

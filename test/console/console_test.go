@@ -60,6 +60,7 @@ func TestConsole(t *testing.T) {
 type server struct {
 	t       *testing.T
 	dir     string
+	berth   string // the program
 	ports   struct{ MQTTPort, HTTPSPort, HTTPPort int }
 	viewer  map[string]string
 	devices map[string]*client.Client
@@ -111,7 +112,7 @@ func prepare(t *testing.T, dir string, large bool) map[string]string {
 
 func serve(t *testing.T, berth string, large bool) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), devices: make(map[string]*client.Client)}
+	s := &server{t: t, dir: t.TempDir(), berth: berth, devices: make(map[string]*client.Client)}
 	s.viewer = prepare(t, s.dir, large)
 	var log bytes.Buffer
 	cmd := exec.Command(berth, "serve", "--data", s.dir, "--mqtt", "127.0.0.1:0", "--https", "127.0.0.1:0", "--http", "127.0.0.1:0")
@@ -158,7 +159,7 @@ func (s *server) run(page, chromium string) {
 	}
 	options, err := json.Marshal(map[string]any{
 		"base": fmt.Sprintf("https://localhost:%d", s.ports.HTTPSPort), "plain": fmt.Sprintf("http://127.0.0.1:%d", s.ports.HTTPPort),
-		"password": strings.TrimSpace(string(password)), "viewer": s.viewer, "chromium": chromium, "dir": t.ArtifactDir(),
+		"password": strings.TrimSpace(string(password)), "viewer": s.viewer, "chromium": chromium, "dir": t.ArtifactDir(), "berth": s.berth,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -23,10 +23,11 @@ export async function ask(question) {
 
 let browser;
 
-export async function open({ width = 1280, height = 900, signIn = true, credentials, base = options.base, path = '' } = {}) {
+export async function open({ width = 1280, height = 900, signIn = true, credentials, base = options.base, path = '', prepare } = {}) {
   browser ??= await chromium.launch({ executablePath: options.chromium, args: ['--no-sandbox'] });
   const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width, height }, acceptDownloads: true, reducedMotion: 'reduce', permissions: ['clipboard-read', 'clipboard-write'] });
   const page = await context.newPage();
+  await prepare?.(page);
   page.setDefaultTimeout(15_000);
   page.problems = [];
   page.on('pageerror', (e) => page.problems.push('uncaught: ' + e.message));

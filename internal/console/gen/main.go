@@ -7,8 +7,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -141,6 +143,9 @@ func licences(web, metafile string) ([]byte, error) {
 			return nil, err
 		}
 		text, err := os.ReadFile(filepath.Join(dir, "LICENSE"))
+		if errors.Is(err, fs.ErrNotExist) {
+			text, err = os.ReadFile(filepath.Join(dir, "LICENSE.md"))
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -26,5 +26,6 @@ export const pages: PageEntry[] = [
   { name: 'provisioning', title: 'Provisioning', icon: 'key', key: 'v', load: () => import('./provisioning') },
   { name: 'jobs', title: 'Jobs', icon: 'jobs', key: 'j', load: () => import('./jobs') },
   { name: 'fleet', title: 'Fleet', icon: 'fleet', key: 'f', load: () => import('./fleet') },
+  { name: 'factory', title: 'Factory', icon: 'factory', key: 'b', load: () => import('./factory') },
   { name: 'activity', title: 'Activity', icon: 'activity', key: 'a', load: () => import('./activity') },
 ];
