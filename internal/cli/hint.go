@@ -10,6 +10,7 @@ import (
 
 	"github.com/berth-iot/berth/esp/serial"
 	"github.com/berth-iot/berth/internal/client"
+	"github.com/berth-iot/berth/internal/store"
 )
 
 // hintedError is an error whose remedy is known where it arises.
@@ -43,6 +44,10 @@ func hint(err error) string {
 		return h
 	}
 	switch {
+	case errors.Is(err, store.ErrTaken):
+		return "one server owns a database: stop the other, or give this one a schema of its own with ?search_path=NAME"
+	case errors.Is(err, store.ErrUnavailable):
+		return "PostgreSQL does not answer there: check its host, port and user, and that it runs"
 	case errors.As(err, &api):
 		return hintAPI(api.ErrorCode())
 	case errors.Is(err, syscall.ECONNREFUSED):

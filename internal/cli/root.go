@@ -46,6 +46,7 @@ device side in one program.`,
 	root.AddCommand(
 		serveCommand(),
 		envCommand(),
+		migrateCommand(),
 		demoCommand(),
 		explainCommand(),
 		imageCommand(),

@@ -30,6 +30,8 @@ type postgres struct {
 	reads  rebound
 
 	instance string
+	empty    bool      // the schema has to be, for a copy
+	created  bool      // it was not there
 	conn     *pgx.Conn // the committer's; nil while there is none
 	pid      uint32    // of its process in the server
 	tx       postgresTx
@@ -52,11 +54,16 @@ const (
 // instanceTable has one row. Room is left in its page: the row changes with every commit.
 const instanceTable = `CREATE TABLE store_instance (id BIGINT PRIMARY KEY, instance TEXT NOT NULL, number BIGINT NOT NULL) WITH (fillfactor = 20)`
 
-func openPostgres(ctx context.Context, url string, log *slog.Logger) (_ *postgres, err error) {
+func openPostgres(ctx context.Context, url string, log *slog.Logger) (*postgres, error) {
 	p, config, err := parsePostgres(url, log)
 	if err != nil {
 		return nil, err
 	}
+	return p, p.open(ctx, config)
+}
+
+// open waits for a database that is starting.
+func (p *postgres) open(ctx context.Context, config *pgxpool.Config) (err error) {
 	defer func() {
 		if err != nil {
 			p.close()
@@ -65,22 +72,25 @@ func openPostgres(ctx context.Context, url string, log *slog.Logger) (_ *postgre
 	for end := time.Now().Add(startWait); ; {
 		err = p.connect(ctx)
 		said := (*pgconn.PgError)(nil)
-		if err == nil || errors.Is(err, ErrTaken) || ctx.Err() != nil || time.Now().After(end) ||
-			errors.As(err, &said) && said.Code != "57P03" && said.Code != "53300" { // starting, too many connections
+		if err == nil {
 			break
 		}
-		log.Warn("the database cannot be reached yet", "error", err)
+		if !errors.Is(err, errConnect) || ctx.Err() != nil || time.Now().After(end) ||
+			errors.As(err, &said) && said.Code != "57P03" && said.Code != "53300" { // starting, too many connections
+			return err
+		}
+		p.log.Warn("the database cannot be reached yet", "error", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
 	p.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
-	return p, err
+	return err
 }
+
+// errConnect marks that no connection came about.
+var errConnect = errors.New("connect")
 
 // ParseURL checks a URL of PostgreSQL and returns it without its password, for people to see.
 func ParseURL(text string) (shown string, err error) {
@@ -154,11 +164,15 @@ func (p *postgres) connect(ctx context.Context) error {
 	p.disconnect()
 	conn, err := pgx.ConnectConfig(ctx, p.config)
 	if err != nil {
-		return p.away(err)
+		return p.away(fmt.Errorf("%w: %w", errConnect, err))
 	}
 	p.conn = conn
 	if err = p.lock(ctx); err == nil {
 		err = p.take(ctx)
+	}
+	if err != nil && p.pid == 0 {
+		p.disconnect()
+		return err
 	}
 	if err != nil {
 		return p.away(err)
@@ -226,12 +240,15 @@ func (p *postgres) take(ctx context.Context) error {
 		}
 		return nil
 	}
-	var there, table bool
-	if err := p.conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1), to_regclass('store_instance') IS NOT NULL`, p.schema).
-		Scan(&there, &table); err != nil {
+	var there, table, tables bool
+	if err := p.conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1), to_regclass('store_instance') IS NOT NULL,
+		EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1)`, p.schema).Scan(&there, &table, &tables); err != nil {
 		return err
 	}
-	if !there {
+	if p.empty && tables {
+		return fmt.Errorf("%w: schema %s has tables", ErrNotEmpty, p.schema)
+	}
+	if p.created = !there; p.created {
 		if _, err := p.conn.Exec(ctx, `CREATE SCHEMA `+pgx.Identifier{p.schema}.Sanitize()); err != nil {
 			return err
 		}

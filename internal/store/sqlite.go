@@ -76,8 +76,15 @@ func sqlitePool(path string, readOnly bool) (*sql.DB, error) {
 	return db, nil
 }
 
+// close ends statements first: a connection lasts, and with it the write-ahead log, while it has one.
 func (s *sqlite) close() error {
 	var errs []error
+	for _, stmt := range s.tx.prepared {
+		stmt.Close()
+	}
+	for _, stmt := range s.reads.prepared {
+		stmt.Close()
+	}
 	if s.conn != nil {
 		errs = append(errs, s.conn.Close())
 	}
