@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,12 +22,20 @@ func (p *postgres) commit(batch []operation) error {
 			return nil
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-	defer cancel()
+	// A context that can end costs two goroutine switches for each statement.
+	ctx, line := context.Background(), p.conn.PgConn().Conn()
+	defer time.AfterFunc(commitTimeout, func() { line.SetDeadline(time.Unix(1, 0)) }).Stop()
 	p.number++
 	t := &p.tx
 	t.begin(ctx)
 	err := t.run(batch)
+	if errors.Is(err, errCareful) {
+		if err = t.rollback(); err == nil {
+			t.begin(ctx)
+			t.careful = true
+			err = t.run(batch)
+		}
+	}
 	if err == nil {
 		p.doubt = true
 		if err = t.end(p.number); err == nil {
@@ -48,6 +57,9 @@ func (p *postgres) commit(batch []operation) error {
 	return err
 }
 
+// errCareful asks for savepoints: an operation failed that had changed something.
+var errCareful = errors.New("an operation must be undone")
+
 // errRefused ends the transaction of a single operation that failed.
 var errRefused = errors.New("refused")
 
@@ -59,12 +71,14 @@ type postgresTx struct {
 	prepared map[string]*pgconn.StatementDescription
 	columns  map[*Table][]uint32 // types
 	pending  []string
+	careful  bool // functions run between savepoints
 	saved    bool // SAVEPOINT is with the server
+	changed  bool // there is something to undo
 	rows     gathered
 }
 
 func (t *postgresTx) begin(ctx context.Context) {
-	t.ctx = ctx
+	t.ctx, t.careful = ctx, false
 	t.pending = append(t.pending[:0], "BEGIN")
 	t.rows.reset()
 }
@@ -94,11 +108,12 @@ func (t *postgresTx) run(batch []operation) error {
 	return nil
 }
 
-// call runs the function of an operation between savepoints, unless it is alone.
+// call runs the function of an operation. Savepoints cost as much as statements: a group does without
+// them until one of its operations has to be undone.
 func (t *postgresTx) call(tx *Tx, op *operation, alone bool) error {
 	before := len(t.pending)
-	t.saved = false
-	if !alone {
+	t.saved, t.changed = false, false
+	if t.careful {
 		t.pending = append(t.pending, "SAVEPOINT op")
 	}
 	op.err = callFunc(tx, op.fn)
@@ -112,7 +127,9 @@ func (t *postgresTx) call(tx *Tx, op *operation, alone bool) error {
 	switch {
 	case alone && op.err != nil:
 		return errRefused
-	case alone:
+	case !t.careful && op.err != nil && (broken || t.changed):
+		return errCareful
+	case !t.careful:
 	case !t.saved && broken:
 		return op.err
 	case !t.saved:
@@ -206,6 +223,19 @@ func (t *postgresTx) prepare(query string) (*pgconn.StatementDescription, error)
 
 // send runs what is pending, then a statement, and reads its rows.
 func (t *postgresTx) send(name string, args []any, read func(pgx.Rows) error) (pgconn.CommandTag, error) {
+	if len(t.pending) == 0 {
+		t.saved = true
+		if read == nil {
+			return t.conn.Exec(t.ctx, name, args...)
+		}
+		rows, err := t.conn.Query(t.ctx, name, args...)
+		if err != nil {
+			return pgconn.CommandTag{}, err
+		}
+		err = read(rows)
+		rows.Close()
+		return rows.CommandTag(), errors.Join(err, rows.Err())
+	}
 	batch := &pgx.Batch{}
 	for _, s := range t.pending {
 		batch.Queue(s)
@@ -247,6 +277,7 @@ func (t *postgresTx) exec(query string, args []any) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("exec: %w", textual(err))
 	}
+	t.changed = t.changed || tag.RowsAffected() > 0
 	return tag.RowsAffected(), nil
 }
 
@@ -276,6 +307,7 @@ func (t *postgresTx) query(query string, args []any, scan func(row Row) error) e
 	if err != nil {
 		return fmt.Errorf("query: %w", textual(err))
 	}
+	t.changed = t.changed || !strings.HasPrefix(strings.TrimSpace(query), "SELECT ")
 	row := keptRow{types: t.conn.TypeMap(), fields: fields, values: make([][]byte, len(fields))}
 	begin := 0
 	for len(ends) > 0 {
@@ -314,6 +346,7 @@ func (t *postgresTx) define(statement string) error {
 	if _, err := t.send("SELECT 1", nil, nil); err != nil { // and what is pending
 		return err
 	}
+	t.changed = true
 	_, err := t.conn.Exec(t.ctx, definition(statement), pgx.QueryExecModeSimpleProtocol)
 	return err
 }
