@@ -42,9 +42,7 @@ func (b *Broker) limitHandshakes() {
 
 // HandshakesNow are the numbers of connections with a handshake under way and waiting for one.
 func (b *Broker) HandshakesNow() (begun, waiting int) {
-	if b.begun == nil {
-		return 0, 0
-	}
+	b.begin.Do(b.limitHandshakes)
 	return b.begun.counts()
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -258,12 +259,21 @@ func TestTail(t *testing.T) {
 func TestLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, t.TempDir(), quick)
+		var mu sync.Mutex
 		var got []string
 		var at []time.Duration
+		seen := func() ([]string, []time.Duration) {
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(got), slices.Clone(at)
+		}
 		begin := time.Now()
 		b.services.HTTP = &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
 			if body, _ := io.ReadAll(r.Body); r.URL.Query().Get("confirmationToken") == "" {
+				mu.Lock()
 				got, at = append(got, string(body)), append(at, time.Since(begin))
+				mu.Unlock()
 			}
 			return &http.Response{StatusCode: 200, Body: http.NoBody, Header: http.Header{}, Request: r}, nil
 		})}
@@ -272,28 +282,24 @@ func TestLinger(t *testing.T) {
 		b.send(0, "n/1", `{"n":1}`)
 		time.Sleep(50 * time.Millisecond)
 		b.send(1, "n/1", `{"n":2}`)
-		synctest.Wait()
-		if len(got) != 0 {
+		if got, at := seen(); len(got) != 0 {
 			t.Fatalf("%q after %v", got, at)
 		}
 		time.Sleep(time.Second)
-		synctest.Wait()
-		if len(got) != 1 || got[0] != `[{"n":1},{"n":2}]` || at[0] != 100*time.Millisecond {
+		if got, at := seen(); len(got) != 1 || got[0] != `[{"n":1},{"n":2}]` || at[0] != 100*time.Millisecond {
 			t.Fatalf("%q after %v", got, at)
 		}
 		now := time.Since(begin)
 		for i := range 3 { // a full one does not wait
 			b.send(0, "n/1", fmt.Sprintf(`{"n":%d}`, i))
 		}
-		synctest.Wait()
-		if len(got) != 2 || got[1] != `[{"n":0},{"n":1},{"n":2}]` || at[1] != now {
+		if got, at := seen(); len(got) != 2 || got[1] != `[{"n":0},{"n":1},{"n":2}]` || at[1] != now {
 			t.Fatalf("%q after %v", got, at)
 		}
 		b.send(0, "n/1", `{"n":1}`)
 		b.send(0, "n/2", `{"n":2}`)
 		time.Sleep(time.Second)
-		synctest.Wait()
-		if len(got) != 4 {
+		if got, _ := seen(); len(got) != 4 {
 			t.Fatalf("%q: topics are kept apart", got)
 		}
 		b.close()

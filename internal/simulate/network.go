@@ -87,6 +87,13 @@ type wire struct {
 	bandwidth int           // bytes in a second; 0 for no limit
 }
 
+// count counts an attempt that does not come as far as dial.
+func (n *network) count(at time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dialled(at)
+}
+
 // dial connects over a wire to a port. A server at its capacity lets connections wait, and those that
 // would wait too long time out, as with a full backlog.
 func (n *network) dial(ctx context.Context, port int, w wire) (net.Conn, error) {

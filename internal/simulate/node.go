@@ -127,7 +127,7 @@ func (n *node) on() error {
 
 func (n *node) dial(ctx context.Context) (net.Conn, error) {
 	if n.offline.Load() {
-		n.f.network.dialled(time.Now())
+		n.f.network.count(time.Now())
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("network is unreachable")}
 	}
 	c, err := n.f.network.dial(ctx, n.f.port, n.wire)
