@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/berth-iot/berth/device/internal/jsondoc"
@@ -130,20 +131,27 @@ func (c *client) receive(ctx context.Context, wanted Channel) ([]byte, error) {
 	}
 }
 
-// ask sends a message of the session channel and returns the answer.
+// ask sends a message of the session channel and returns the answer to it. Others are of somebody who
+// was connected before: a device goes on with what was on its way.
 func (c *client) ask(ctx context.Context, v jsondoc.Value) (jsondoc.Value, error) {
+	id := int64(rand.Uint32())
+	v.Set("id", jsondoc.Int(id))
 	if err := c.t.Send(ctx, Session, v.Append(nil)); err != nil {
 		return jsondoc.Value{}, err
 	}
-	b, err := c.receive(ctx, Session)
-	if err != nil {
-		return jsondoc.Value{}, err
+	for {
+		b, err := c.receive(ctx, Session)
+		if err != nil {
+			return jsondoc.Value{}, err
+		}
+		answer, err := jsondoc.Parse(b)
+		if err != nil || !answer.IsObject() {
+			return jsondoc.Value{}, errors.New("the device's answer cannot be read")
+		}
+		if answered, _ := answer.Get("id").Int(); answered == id {
+			return answer, refusedBy(answer)
+		}
 	}
-	answer, err := jsondoc.Parse(b)
-	if err != nil || !answer.IsObject() {
-		return jsondoc.Value{}, errors.New("the device's answer cannot be read")
-	}
-	return answer, refusedBy(answer)
 }
 
 func refusedBy(v jsondoc.Value) error {

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/berth-iot/berth/device/flash"
+	"github.com/berth-iot/berth/device/internal/jsondoc"
+	"github.com/berth-iot/berth/device/spake2plus"
 )
 
 // TestConfigure: a configuration comes through whatever the link does to the values.
@@ -244,6 +246,34 @@ func TestStranger(t *testing.T) {
 			t.Errorf("%d configurations were taken", n)
 		}
 	})
+}
+
+// TestLeftOver: an answer to somebody who was connected before is not taken for one's own.
+func TestLeftOver(t *testing.T) {
+	t.Parallel()
+	d := newDevice(t, nil)
+	before := &direct{d.Service, nil}
+	info, err := Inform(t.Context(), before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prover, err := spake2plus.NewProver(exchange, normal(label), info.Salt, info.Iterations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	share := jsondoc.Object()
+	share.Set("share", binary64(prover.Share()))
+	d.Close()
+	for range 2 { // one refusal, one share
+		if err := before.Send(t.Context(), Session, share.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+		d.Open(d.apply)
+	}
+	c := client{t: &direct{d.Service, before.answers}}
+	if err := c.prove(t.Context(), normal(label), info); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestReplay: a sealed configuration is taken once, and on its own channel.

@@ -109,7 +109,7 @@ func (c *Console) Serve(ctx context.Context, s *Service) error {
 		if code := v.Get("code"); code.Exists() {
 			wait, err := s.Plain(code.Text(), v.Get("configuration").Append(nil))
 			if err != nil {
-				t.write(append(refusal(err, wait), '\n'))
+				t.write(append(refusal(err, wait).Append(nil), '\n'))
 				continue
 			}
 			once.Do(func() { close(plain) })

@@ -181,20 +181,20 @@ func (s *Service) Handle(c Channel, message []byte) []byte {
 	case Status, Result:
 		return s.Message(c)
 	case Session:
-		return s.prove(message)
+		return s.sessionMessage(message)
 	case Configuration:
 		return s.configure(message)
 	}
 	return nil
 }
 
-func refusal(err error, wait time.Duration) []byte {
+func refusal(err error, wait time.Duration) jsondoc.Value {
 	v := jsondoc.Object()
 	v.Set("error", jsondoc.String(err.Error()))
 	if wait > 0 {
 		v.Set("wait", jsondoc.Int(seconds(wait)))
 	}
-	return v.Append(nil)
+	return v
 }
 
 func (s *Service) open() bool {
@@ -234,12 +234,22 @@ func (s *Service) succeeded() error {
 	return err
 }
 
-// prove handles a message of the session channel: first the prover's share, then its confirmation.
-func (s *Service) prove(message []byte) []byte {
+// sessionMessage handles a message of the session channel. The answer has the question's id, if there
+// was one: what was left over from somebody's lost connection is told from an answer by it.
+func (s *Service) sessionMessage(message []byte) []byte {
 	v, err := jsondoc.Parse(message)
 	if err != nil || !v.IsObject() {
-		return refusal(ErrSession, 0)
+		return refusal(ErrSession, 0).Append(nil)
 	}
+	answer := s.prove(v)
+	if id, ok := v.Get("id").Int(); ok {
+		answer.Set("id", jsondoc.Int(id))
+	}
+	return answer.Append(nil)
+}
+
+// prove answers first the prover's share, then its confirmation.
+func (s *Service) prove(v jsondoc.Value) jsondoc.Value {
 	if confirm, ok := bytes64(v.Get("confirm")); ok {
 		return s.confirm(v, confirm)
 	}
@@ -265,10 +275,10 @@ func (s *Service) prove(message []byte) []byte {
 	answer.Set("session", jsondoc.Int(int64(s.proofID)))
 	answer.Set("share", binary64(proof.Share()))
 	answer.Set("confirm", binary64(proof.Confirm()))
-	return answer.Append(nil)
+	return answer
 }
 
-func (s *Service) confirm(v jsondoc.Value, confirm []byte) []byte {
+func (s *Service) confirm(v jsondoc.Value, confirm []byte) jsondoc.Value {
 	id, ok := v.Get("session").Int()
 	if !ok || s.proof == nil || id != int64(s.proofID) || s.now().After(s.proofEnd) {
 		return refusal(ErrSession, 0)
@@ -298,7 +308,7 @@ func (s *Service) confirm(v jsondoc.Value, confirm []byte) []byte {
 	s.changed()
 	answer := jsondoc.Object()
 	answer.Set("session", jsondoc.Int(int64(s.proofID)))
-	return answer.Append(nil)
+	return answer
 }
 
 // configure handles a sealed configuration.
@@ -306,13 +316,13 @@ func (s *Service) configure(message []byte) []byte {
 	s.mu.Lock()
 	if !s.live() {
 		s.mu.Unlock()
-		return refusal(errSealed, 0)
+		return refusal(errSealed, 0).Append(nil)
 	}
 	session := s.session
 	plain, err := session.open(Configuration, message)
 	if err != nil {
 		s.mu.Unlock()
-		return refusal(err, 0)
+		return refusal(err, 0).Append(nil)
 	}
 	s.sessionAt = s.now()
 	s.mu.Unlock()

@@ -3,6 +3,7 @@ package session
 import (
 	"io"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +16,7 @@ import (
 type restingLine struct {
 	*line
 	interrupts chan struct{}
-	rests      int
+	rests      atomic.Int64
 }
 
 func (l *restingLine) Fill(in *Input, idle func()) error {
@@ -37,7 +38,7 @@ func (l *restingLine) Interrupt() {
 	default:
 	}
 }
-func (l *restingLine) Rested() { l.rests++ }
+func (l *restingLine) Rested() { l.rests.Add(1) }
 
 // TestRest: a silent connection rests once for each silence, and goes on where it was.
 func TestRest(t *testing.T) {
@@ -53,8 +54,8 @@ func TestRest(t *testing.T) {
 		for i := range 3 {
 			l.toServer <- packet[:5] // a packet may have begun
 			time.Sleep(time.Minute)
-			if l.rests != i+1 {
-				t.Errorf("%d rests in %d silences", l.rests, i+1)
+			if n := l.rests.Load(); n != int64(i)+1 {
+				t.Errorf("%d rests in %d silences", n, i+1)
 			}
 			l.toServer <- packet[5:]
 			if types, _ := l.packets(t); len(types) != 1 || types[0] != mqtt.PUBACK {
