@@ -44,6 +44,7 @@ type Config struct {
 	Rules        *rules.Service
 	Presence     *presence.Log
 	Trend        *trend.History
+	Talkers      func(n int) []session.Talker
 	Server       Server
 	CA           []byte // PEM, of the authority that clients trust
 	// AuditLog returns up to n entries with numbers below before, 0 for the latest, whose path begins
@@ -95,6 +96,7 @@ func New(cfg Config) *Handler {
 	h.reads["GET /berth/rules/{name}/tail"] = true
 	h.handle("GET /berth/server", true, h.server)
 	h.handle("GET /berth/fleet", true, h.fleet)
+	h.handle("GET /berth/talkers", true, h.talkers)
 	h.handle("GET /berth/expiring-certificates", true, h.expiring)
 	h.handle("GET /berth/connections", true, h.connections)
 	h.handle("GET /berth/audit-log", true, h.auditLog)

@@ -3,10 +3,12 @@ package admin
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/registry"
+	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/trend"
 )
 
@@ -23,6 +25,38 @@ func (h *Handler) fleet(context.Context, *http.Request, []byte) (any, error) {
 	out := Fleet{Now: h.Trend.Now(), Ends: h.Presence.Disconnects()}
 	out.Samples, out.Coarse = h.Trend.Samples()
 	return out, nil
+}
+
+// Talker is a connected client with its messages in the last window and since it connected.
+type Talker struct {
+	ClientID      string `json:"clientId"`
+	ThingName     string `json:"thingName,omitempty"`
+	Received      uint64 `json:"received"` // from the client
+	Sent          uint64 `json:"sent"`     // to it
+	ReceivedTotal uint64 `json:"receivedTotal"`
+	SentTotal     uint64 `json:"sentTotal"`
+}
+
+// Bounds of a question for talkers.
+const (
+	usualTalkers = 10
+	maxTalkers   = 100
+)
+
+// talkers lists the clients with the most messages just now.
+func (h *Handler) talkers(_ context.Context, r *http.Request, _ []byte) (any, error) {
+	n := usualTalkers
+	if s := r.URL.Query().Get("max"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil || n < 1 || n > maxTalkers {
+			return nil, awsapi.Invalid("max is %q, not a number from 1 to %d", s, maxTalkers)
+		}
+	}
+	out := []Talker{}
+	for _, t := range h.Talkers(n) {
+		out = append(out, Talker(t))
+	}
+	return map[string]any{"talkers": out, "windowSeconds": session.TrafficWindow.Seconds()}, nil
 }
 
 // ExpiringCertificate is an active certificate whose end is near, or has been.

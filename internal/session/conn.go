@@ -110,6 +110,7 @@ type Conn struct {
 	ended      atomic.Pointer[ending]
 	resting    atomic.Bool // the reader is asked to give memory back
 	restedAt   int64       // of tickLoop: active when it last was
+	traffic    traffic
 
 	// guarded by session.mu
 	out      []byte
@@ -425,6 +426,7 @@ func (c *Conn) flushBatch() {
 	c.handled = 0
 	if c.received > 0 {
 		c.all.count.received.Add(c.received)
+		c.traffic.received.Add(c.received)
 		c.received = 0
 	}
 	c.publisher.Flush()

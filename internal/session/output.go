@@ -161,6 +161,7 @@ func (c *Conn) flush() {
 	c.dirty = false
 	if c.sent > 0 {
 		c.all.count.sent.Add(c.sent)
+		c.traffic.sent.Add(c.sent)
 		c.sent = 0
 	}
 	if c.flushing {

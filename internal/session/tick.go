@@ -33,6 +33,9 @@ func (a *Sessions) tickLoop() {
 			if n%20 == 0 {
 				a.releaseIdle(now)
 			}
+			if n%ticksOfWindow == 0 {
+				a.measureTraffic()
+			}
 			if n%600 == 0 {
 				a.router.ExpireRetained(now)
 			}

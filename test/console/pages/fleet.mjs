@@ -19,11 +19,13 @@ export const checks = {
       await ask({ do: 'disconnect', id: 'kettle-1' });
     }
     await ask({ do: 'connect', ...device });
+    for (let n = 0; n < 5; n++) await ask({ do: 'publish', id: 'kettle-1', topic: 'steam', payload: '1' });
     await visit(page, '#/start');
     await visit(page, '#/fleet');
     await page.getByRole('img', { name: /^Clients connected: connected from \d/ }).waitFor();
     await page.getByText('it said goodbye').waitFor();
     await page.getByRole('row', { name: /kettle-1 3/ }).waitFor(); // connects most often
+    await page.getByRole('region', { name: 'Who talks most' }).getByRole('row', { name: /kettle-1 0\.5 0 5/ }).waitFor();
     await page.getByRole('button', { name: 'Count by attributes.version' }).click();
     await page.getByRole('row', { name: /^v1 2/ }).waitFor();
     await page.getByRole('row', { name: /^v2 1/ }).waitFor();

@@ -61,6 +61,28 @@ export const checks = {
     await look(page, 'jobs');
   },
 
+  async 'retry of more than a job has targets'() {
+    const page = await open();
+    await visit(page, '#/jobs');
+    const { thingGroupArn } = await must(page, 'POST', '/iot/thing-groups/many', {});
+    await must(page, 'PUT', '/iot/jobs/many', { targets: [thingGroupArn], targetSelection: 'CONTINUOUS', document: '{"do":"it"}' });
+    const names = Array.from({ length: 101 }, (_, n) => `many-${n}`);
+    for (const name of names) {
+      await must(page, 'POST', `/iot/things/${name}`, {});
+      await must(page, 'PUT', '/iot/thing-groups/addThingToThingGroup', { thingGroupName: 'many', thingName: name });
+    }
+    await visit(page, '#/jobs/many');
+    await page.getByText('101 queued').waitFor();
+    for (const name of names) {
+      await must(page, 'PUT', `/iot-jobs-data/things/${name}/jobs/$next`, {});
+      await must(page, 'POST', `/iot-jobs-data/things/${name}/jobs/many`, { status: 'FAILED' });
+    }
+    await page.getByText('101 failed').waitFor();
+    await page.getByRole('button', { name: 'Retry the failed' }).click();
+    await page.getByRole('heading', { level: 1, name: /^many-retry/ }).waitFor();
+    await page.getByText('101 queued').waitFor();
+  },
+
   async 'a maintenance window, over HTTPS'() {
     const page = await open();
     await visit(page, '#/jobs?new=1');

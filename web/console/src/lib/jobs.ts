@@ -57,14 +57,28 @@ export const failedThings = async (id: string): Promise<string[]> => {
 
 export const stamp = () => new Date().toISOString().replace(/\D/g, '').slice(0, 14);
 
-/** retryFailed makes a job with the same document for the things that failed. */
+const mostTargets = 100; // of a job
+
+/** group makes a thing group of things and returns its ARN. */
+async function group(name: string, description: string, things: string[]): Promise<string> {
+  const { thingGroupArn } = await iot.post<{ thingGroupArn: string }>(`/thing-groups/${seg(name)}`, { thingGroupProperties: { thingGroupDescription: description } });
+  const rest = [...things];
+  const add = async () => {
+    for (let arn = rest.pop(); arn; arn = rest.pop()) await iot.put('/thing-groups/addThingToThingGroup', { thingGroupName: name, thingArn: arn });
+  };
+  await Promise.all(Array.from({ length: 8 }, add));
+  return thingGroupArn;
+}
+
+/** retryFailed makes a job with the same document for the things that failed; a thing group holds them if they are too many for targets. */
 export async function retryFailed(j: Job): Promise<string> {
-  const targets = await failedThings(j.jobId);
+  let targets = await failedThings(j.jobId);
   if (!targets.length) throw new Error('No thing of this job has failed.');
-  if (targets.length > 100) throw new Error(`${targets.length} things failed, and a job takes up to 100 targets: put them into a thing group and make a job for it.`);
   const { document } = await iot.get<{ document: string }>(`/jobs/${seg(j.jobId)}/job-document`);
   const jobId = `${j.jobId.replace(/-retry-\d+$/, '').slice(0, 42)}-retry-${stamp()}`;
-  await iot.put(`/jobs/${seg(jobId)}`, { targets, document, description: `Again for what failed of ${j.jobId}`, jobExecutionsRolloutConfig: j.jobExecutionsRolloutConfig, timeoutConfig: j.timeoutConfig, presignedUrlConfig: j.presignedUrlConfig });
+  const description = `Again for what failed of ${j.jobId}`;
+  if (targets.length > mostTargets) targets = [await group(jobId, description, targets)];
+  await iot.put(`/jobs/${seg(jobId)}`, { targets, document, description, jobExecutionsRolloutConfig: j.jobExecutionsRolloutConfig, timeoutConfig: j.timeoutConfig, presignedUrlConfig: j.presignedUrlConfig });
   return jobId;
 }
 

@@ -33,6 +33,7 @@ export default function FleetPage() {
       </Card>
       <Trends list={[...(long ? value.longSamples : value.samples), value.now]} />
       <div class="split">
+        <Talkers />
         <Ends counts={value.disconnects} />
         <Restless />
         <Handshakes total={value.now.handshakesFailed} />
@@ -69,6 +70,22 @@ function Ends({ counts }: { counts: Record<string, number> }) {
   return (
     <Card tight title="Why connections ended">
       {list.length ? <Table label="Disconnects by reason" columns={['Reason', 'Times']} rows={list.map(([k, n]) => ({ key: k, cells: [<>{disconnectWords[k] ?? k} <code class="muted">{k}</code></>, number(n)] }))} /> : <p class="pad muted">No connection has ended yet.</p>}
+    </Card>
+  );
+}
+
+interface Talker { clientId: string; thingName?: string; received: number; sent: number; receivedTotal: number; sentTotal: number }
+
+/** Talkers are the clients with the most messages just now. */
+function Talkers() {
+  const { value, error, reload } = useLoad(() => berth.get<{ windowSeconds: number; talkers: Talker[] }>('/talkers', { max: 10 }), []);
+  useAgain(reload, pace);
+  const rate = (n: number) => number(Math.round((10 * n) / (value?.windowSeconds ?? 10)) / 10);
+  return (
+    <Card tight title="Who talks most">
+      {error && !value ? <Problem error={error} retry={reload} /> : value?.talkers?.length ? <Table label="Who talks most" columns={['Client', 'Sends a second', 'Gets a second', 'Messages since it connected']} rows={value.talkers.map((t) => ({ key: t.clientId, cells: [
+        t.thingName ? <a href={to(['things', t.thingName])} dir="auto">{visible(t.clientId)}</a> : <span dir="auto">{visible(t.clientId)}</span>, rate(t.received), rate(t.sent), number(t.receivedTotal + t.sentTotal)] }))} />
+        : <p class="pad muted">Nobody has sent or got a message in the last ten seconds. A device that talks much more than its fellows costs the most, and often has a fault.</p>}
     </Card>
   );
 }
