@@ -104,6 +104,22 @@ export const checks = {
     assert.match(document, /"sig-sha256-ecdsa":"/);
   },
 
+  async 'at a time'() {
+    const page = await open();
+    await visit(page, '#/jobs?new=1');
+    await page.getByLabel('File', { exact: true }).setInputFiles({ name: 'lamp.bin', mimeType: 'application/octet-stream', buffer: Buffer.alloc(70_000, 9) });
+    await page.getByLabel('Name of the update').fill('later');
+    await page.getByLabel('lamps', { exact: true }).check();
+    await page.getByLabel('Begin').selectOption('at');
+    const at = new Date(Date.now() + 3 * 3600e3);
+    await page.getByLabel('Time', { exact: true }).fill(new Date(at - at.getTimezoneOffset() * 60e3).toISOString().slice(0, 16));
+    await page.getByRole('button', { name: 'Roll out' }).click();
+    await page.getByRole('heading', { level: 1, name: 'AFR_OTA-later' }).waitFor();
+    const { job } = await must(page, 'GET', '/iot/jobs/AFR_OTA-later');
+    assert.equal(job.status, 'SCHEDULED');
+    assert.equal(Date.parse(job.schedulingConfig.startTime), Math.floor(at / 60e3) * 60e3);
+  },
+
   async 'a viewer follows and changes nothing'() {
     const page = await open({ credentials: options.viewer });
     await visit(page, '#/jobs/AFR_OTA-lamps-2');

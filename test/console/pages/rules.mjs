@@ -1,3 +1,4 @@
+import { createServer } from 'node:http';
 import { assert, call, look, must, open, options, visit } from '../harness.mjs';
 
 export const checks = {
@@ -79,16 +80,33 @@ export const checks = {
     await add('s3', { Bucket: 'berth-readings', Key: '${topic()}/${timestamp()}' });
     await add('dynamoDBv2', { Table: 'readings' });
     await add('lambda', { 'ARN of the function': 'arn:aws:lambda:us-east-1:000000000000:function:f' });
+    const asked = []; // who is asked to confirm that it wants messages
+    const receiver = createServer((request, response) => {
+      let body = '';
+      request.on('data', (b) => { body += b; });
+      request.on('end', () => { asked.push(body); response.end(); });
+    }).listen(0, '127.0.0.1');
+    await new Promise((done) => receiver.once('listening', done));
+    const url = `http://127.0.0.1:${receiver.address().port}/in`;
+    await add('http', { URL: url });
+    await page.getByText('not confirmed', { exact: true }).waitFor();
+    await page.getByRole('button', { name: 'Ask the URL to confirm' }).click();
+    await page.getByText('in progress', { exact: true }).waitFor();
+    while (!asked.length) await new Promise((done) => setTimeout(done, 20));
+    await page.evaluate((path) => fetch(path), new URL(JSON.parse(asked[0]).enableUrl).href.replace(/^https?:\/\/[^/]+/, ''));
+    await page.getByRole('button', { name: 'Look again' }).click();
+    await page.getByText('confirmed', { exact: true }).waitFor();
+    receiver.close();
     await page.getByLabel('Add an action').selectOption('');
     await page.getByRole('button', { name: 'Add action', exact: true }).click();
-    await page.getByRole('textbox', { name: 'Action 5 as JSON' }).fill('{"sns":{"targetArn":"arn:aws:sns:us-east-1:000000000000:t"');
+    await page.getByRole('textbox', { name: 'Action 6 as JSON' }).fill('{"sns":{"targetArn":"arn:aws:sns:us-east-1:000000000000:t"');
     await page.getByText(/Line 1, column/).waitFor();
-    await page.getByRole('textbox', { name: 'Action 5 as JSON' }).fill('{"sns":{"targetArn":"arn:aws:sns:us-east-1:000000000000:t"}}');
+    await page.getByRole('textbox', { name: 'Action 6 as JSON' }).fill('{"sns":{"targetArn":"arn:aws:sns:us-east-1:000000000000:t"}}');
     await look(page, 'rule-actions');
     await page.getByRole('button', { name: 'Make rule' }).click();
     await page.getByRole('heading', { level: 1, name: 'everywhere' }).waitFor();
     const { rule } = await must(page, 'GET', '/iot/rules/everywhere');
-    assert.deepEqual(rule.actions.map((a) => Object.keys(a)[0]), ['sqs', 's3', 'dynamoDBv2', 'lambda', 'sns']);
+    assert.deepEqual(rule.actions.map((a) => Object.keys(a)[0]), ['sqs', 's3', 'dynamoDBv2', 'lambda', 'http', 'sns']);
     assert.equal(rule.actions[2].dynamoDBv2.putItem.tableName, 'readings');
     await page.getByRole('button', { name: 'Delete', exact: true }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
