@@ -83,7 +83,7 @@ function Talkers() {
   const rate = (n: number) => number(Math.round((10 * n) / (value?.windowSeconds ?? 10)) / 10);
   return (
     <Card tight title="Who talks most">
-      {error && !value ? <Problem error={error} retry={reload} /> : value?.talkers?.length ? <Table label="Who talks most" columns={['Client', 'Sends a second', 'Gets a second', 'Messages since it connected']} rows={value.talkers.map((t) => ({ key: t.clientId, cells: [
+      {error && !value ? <Problem error={error} retry={reload} /> : value?.talkers?.length ? <Table label="Who talks most" columns={['Client', 'Sends /s', 'Gets /s', 'Since connected']} rows={value.talkers.map((t) => ({ key: t.clientId, cells: [
         t.thingName ? <a href={to(['things', t.thingName])} dir="auto">{visible(t.clientId)}</a> : <span dir="auto">{visible(t.clientId)}</span>, rate(t.received), rate(t.sent), number(t.receivedTotal + t.sentTotal)] }))} />
         : <p class="pad muted">Nobody has sent or got a message in the last ten seconds. A device that talks much more than its fellows costs the most, and often has a fault.</p>}
     </Card>
