@@ -16,6 +16,7 @@ export const checks = {
     await page.getByRole('link', { name: 'toaster' }).waitFor();
     await page.getByLabel('Search things').fill('kettle');
     await page.getByRole('link', { name: 'toaster' }).waitFor({ state: 'detached' });
+    await page.getByRole('link', { name: 'kettle-2' }).waitFor();
     assert.equal(await page.getByRole('link', { name: /^kettle-/ }).count(), 2);
     await page.getByLabel('Search things').fill('shadow.reported.temperature > 70');
     await page.getByRole('link', { name: 'kettle-2' }).waitFor({ state: 'detached' });

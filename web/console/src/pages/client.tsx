@@ -33,7 +33,7 @@ function Subscribe() {
   const [qos, setQos] = useState<0 | 1>(0);
   const { act, busy, error } = useAction(async (f: string) => {
     await subscribe(f, qos);
-    setFilter('');
+    setFilter((now) => (now === f ? '' : now)); // unless the next one is being typed
   });
   // A link from a device's page listens at once.
   useEffect(() => {
