@@ -184,14 +184,17 @@ func (s *site) signed(ctx context.Context, service, method, address, kind string
 	return nil
 }
 
-// open is signed with an answer that is read, and closed, by the caller.
-func (s *site) open(ctx context.Context, service, method, address, kind string, body []byte) (*http.Response, error) {
+// open is signed with an answer that is read, and closed, by the caller. header are names and values.
+func (s *site) open(ctx context.Context, service, method, address, kind string, body []byte, header ...[2]string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
+	}
+	for _, h := range header {
+		req.Header.Set(h[0], h[1])
 	}
 	creds, err := s.cfg.Credentials.Retrieve(ctx)
 	if err != nil {
