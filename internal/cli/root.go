@@ -77,6 +77,8 @@ device side in one program.`,
 		simulateCommand(),
 		benchCommand(),
 		virtualESP32Command(),
+		manCommand(),
+		versionCommand(),
 	)
 	return root
 }
