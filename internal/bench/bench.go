@@ -42,6 +42,7 @@ type Config struct {
 	Outstanding int           // deliveries under way to one subscriber, or from one publisher
 	Connections int           // of "idle" and "storm", and at a time in "connect"
 	Sources     int           // of "storm": addresses of 127.0.0.0/8 that connections come from
+	Persistent  bool          // sessions outlive their connections, for an hour
 	Topics      int           // of each publisher; its subscriber then has a wildcard
 	Prefix      string        // of topics
 	ClientID    string        // beginning of client identifiers

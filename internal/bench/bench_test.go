@@ -333,3 +333,18 @@ func TestMedian(t *testing.T) {
 		t.Errorf("median of two is %v", m.P50)
 	}
 }
+
+// TestGrowth: the flow is measured whatever the server carries, and nothing of it is lost.
+func TestGrowth(t *testing.T) {
+	t.Parallel()
+	for _, kind := range Growths() {
+		target := new(broker).start(t)
+		list, err := Growth(t.Context(), target, Config{Messages: 60, Publishers: 3}, kind, []int{0, 5}, nil)
+		if err != nil || len(list) != 2 || list[1].Connections != 5 || list[1].Delivered != 60 || list[1].Lost != 0 {
+			t.Errorf("%s: %+v, %v", kind, list, err)
+		}
+	}
+	if _, err := Growth(t.Context(), new(broker).start(t), Config{Messages: 1}, "clouds", []int{1}, nil); err == nil {
+		t.Error("clouds")
+	}
+}

@@ -4,17 +4,21 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/berth-iot/berth/mqtt"
 )
 
 // Growths are what a server's cost can be plotted against.
-func Growths() []string { return []string{"connections", "topics", "wildcards", "retained"} }
+func Growths() []string {
+	return []string{"connections", "topics", "wildcards", "retained", "sessions", "slow"}
+}
 
 // Growth measures the cost of a message while a server carries more and more of something else: idle
-// connections, topics published to, subscriptions with wildcards, retained messages. Each result's
-// Connections is how many; the flow is ten pairs.
+// connections, topics published to, subscriptions with wildcards, retained messages, persistent sessions
+// whose clients are away, or subscribers of a busy topic that read nothing of it (with none of them the
+// topic is as busy). Each result's Connections is how many; the flow is ten pairs.
 func Growth(ctx context.Context, t Target, c Config, kind string, sizes []int, each func(Result)) ([]Result, error) {
 	c.Scenario = "pairs"
 	if c.Publishers == 0 {
@@ -44,6 +48,10 @@ func Growth(ctx context.Context, t Target, c Config, kind string, sizes []int, e
 			err = b.subscribe(ctx, n)
 		case "retained":
 			err = b.retain(ctx, n)
+		case "sessions":
+			err = b.leave(ctx, n)
+		case "slow":
+			err = b.stall(ctx, n)
 		default:
 			err = fmt.Errorf("growth by %q is unknown", kind)
 		}
@@ -72,6 +80,9 @@ type burden struct {
 	cfg      *Config
 	links    []*link
 	retained int
+	away     int
+	busy     context.CancelFunc
+	talking  sync.WaitGroup
 }
 
 func (b *burden) connect(ctx context.Context, n int) error {
@@ -137,7 +148,84 @@ func (b *burden) retain(ctx context.Context, n int) error {
 	return ctx.Err()
 }
 
+// leave makes n persistent sessions with a subscription each, whose clients go away.
+func (b *burden) leave(ctx context.Context, n int) error {
+	c := *b.cfg
+	c.Persistent = true
+	for b.away < n {
+		links, err := openAll(ctx, b.target, &c, "away"+strconv.Itoa(b.away)+"-", min(64, n-b.away))
+		if err != nil {
+			return err
+		}
+		for i, l := range links {
+			if err := l.subscribe(c.Prefix+"/away/"+strconv.Itoa(b.away+i), 1); err != nil {
+				return err
+			}
+			l.close()
+		}
+		b.away += len(links)
+	}
+	return nil
+}
+
+// Of the topic that slow subscribers do not read: 2 MB a second for each of them.
+const (
+	busyPause   = 10 * time.Millisecond
+	busyBatch   = 20
+	busyPayload = 1000
+)
+
+// stall makes n subscribers that read nothing of a topic that is published to all the time.
+func (b *burden) stall(ctx context.Context, n int) error {
+	b.hush() // a subscriber wants its SUBACK first
+	have := len(b.links)
+	if err := b.connect(ctx, n); err != nil {
+		return err
+	}
+	for i := have; i < n; i++ {
+		if err := b.links[i].subscribe(b.cfg.Prefix+"/busy", 0); err != nil {
+			return err
+		}
+	}
+	talker, err := open(ctx, b.target, b.cfg, clientID(b.cfg, "busy", 0))
+	if err != nil {
+		return err
+	}
+	var talk context.Context
+	talk, b.busy = context.WithCancel(ctx)
+	b.talking.Go(func() {
+		defer talker.close()
+		defer context.AfterFunc(talk, func() { talker.conn.Close() })()
+		var out []byte
+		payload := make([]byte, busyPayload)
+		for range busyBatch {
+			out, _ = mqtt.AppendPublish(out, talker.version, 0, 0, b.cfg.Prefix+"/busy", payload, nil)
+		}
+		for tick := time.NewTicker(busyPause); ; {
+			select {
+			case <-talk.Done():
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+			if _, err := talker.conn.Write(out); err != nil {
+				return
+			}
+		}
+	})
+	return nil
+}
+
+// hush ends the busy topic.
+func (b *burden) hush() {
+	if b.busy != nil {
+		b.busy()
+		b.talking.Wait()
+	}
+}
+
 func (b *burden) drop() {
+	b.hush()
 	for _, l := range b.links {
 		if l != nil {
 			l.close()

@@ -53,7 +53,11 @@ func openFrom(ctx context.Context, from *net.Dialer, t *Target, c *Config, name 
 		conn = secure
 	}
 	l := &link{conn: conn, version: c.Version}
-	hello := mqtt.Connect{Version: c.Version, CleanStart: true, KeepAlive: keepAlive, ClientID: name}
+	hello := mqtt.Connect{Version: c.Version, CleanStart: !c.Persistent, KeepAlive: keepAlive, ClientID: name}
+	if c.Persistent && c.Version == mqtt.V5 {
+		hello.Properties.SessionExpiry = 3600
+		hello.Properties.Mark(mqtt.PropSessionExpiry)
+	}
 	if err := l.greet(&hello); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("client %s: %w", name, err)

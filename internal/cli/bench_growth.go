@@ -43,9 +43,9 @@ func (b *benchmark) grow(cmd *cobra.Command, targets []bench.Target, jobs []job)
 			return err
 		}
 	}
-	tab := table{header: []string{"TARGET", "BY", "SIZE", "CPU µS", "P50 µS", "SERVER MIB", "KIB EACH", "LOST"}}
+	tab := table{header: []string{"TARGET", "BY", "SIZE", "CPU µS", "P50 µS", "P99 µS", "SERVER MIB", "KIB EACH", "LOST"}}
 	for _, r := range results {
-		tab.add(r.Target, r.Scenario, fmt.Sprint(r.Connections), fmt.Sprintf("%.2f", r.ServerCPU), fmt.Sprintf("%.0f", r.P50),
+		tab.add(r.Target, r.Scenario, fmt.Sprint(r.Connections), fmt.Sprintf("%.2f", r.ServerCPU), fmt.Sprintf("%.0f", r.P50), fmt.Sprintf("%.0f", r.P99),
 			fmt.Sprintf("%.0f", r.ServerRSS/1024), fmt.Sprintf("%.1f", r.MemoryKiB), fmt.Sprint(r.Lost))
 	}
 	return emit(cmd, map[string]any{"results": results}, tab)
