@@ -53,6 +53,8 @@ type Config struct {
 	Authenticate func(r *http.Request, body []byte) (awsapi.Caller, error)
 	// AuthenticateHash is Authenticate for a body that is read later and has this SHA-256.
 	AuthenticateHash func(r *http.Request, hash string) (awsapi.Caller, error)
+	// Changed is called after every answer that may have changed something; may be nil.
+	Changed func(r *http.Request, caller awsapi.Caller, operation string, body []byte, status int)
 }
 
 // Handler serves /berth/.
@@ -121,13 +123,14 @@ const maxBody = 64 << 10
 func (h *Handler) handle(pattern string, reads bool, do func(ctx context.Context, r *http.Request, body []byte) (any, error)) {
 	h.reads[pattern] = reads
 	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		var caller awsapi.Caller
+		var body []byte
 		answer, err := func() (any, error) {
-			body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-			if err != nil {
+			var err error
+			if body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
 				return nil, awsapi.Invalid("the body could not be read: %v", err)
 			}
-			caller, err := h.Authenticate(r, body)
-			if err != nil {
+			if caller, err = h.Authenticate(r, body); err != nil {
 				return nil, err
 			}
 			if caller.Role != awsapi.RoleAdmin && !(reads && caller.Role == awsapi.RoleReadOnly) {
@@ -136,8 +139,15 @@ func (h *Handler) handle(pattern string, reads bool, do func(ctx context.Context
 			return do(r.Context(), r, body)
 		}()
 		w.Header().Set("Content-Type", "application/json")
+		status := http.StatusOK
+		defer func() {
+			if h.Changed != nil && !reads && caller.AccessKeyID != "" {
+				h.Changed(r, caller, pattern, body, status)
+			}
+		}()
 		if err != nil {
 			e := toException(err)
+			status = e.Status
 			w.Header().Set("x-amzn-ErrorType", e.Type)
 			w.WriteHeader(e.Status)
 			answer = map[string]string{"message": e.Message}

@@ -112,6 +112,9 @@ type Config struct {
 	Log     *slog.Logger
 	// Observe, if set, is called after every answer; op is nil for a path that is no operation.
 	Observe func(op *Operation, status int, took time.Duration)
+	// Changed, if set, is called after every answer of the control plane to a caller with an access key
+	// that may have changed something. It must not wait.
+	Changed func(r *http.Request, caller Caller, operation string, body []byte, status int)
 }
 
 // API serves the three planes. It is an http.Handler.
@@ -161,12 +164,15 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	id := uuid.NewString()
 	w.Header().Set("x-amzn-RequestId", id)
-	op, caller, answer, err := a.serve(w, r, id)
+	op, caller, body, answer, err := a.serve(w, r, id)
 	status := http.StatusOK
 	if err != nil {
 		status = a.writeError(w, err)
 	} else {
 		status = a.write(w, answer)
+	}
+	if a.cfg.Changed != nil && op != nil && op.Service == IoT && !op.ReadOnly && caller.AccessKeyID != "" {
+		a.cfg.Changed(r, caller, op.Name, body, status)
 	}
 	took := time.Since(start)
 	level, attrs := slog.LevelDebug, []slog.Attr{
@@ -189,41 +195,41 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (a *API) serve(w http.ResponseWriter, r *http.Request, id string) (*Operation, Caller, any, error) {
+func (a *API) serve(w http.ResponseWriter, r *http.Request, id string) (*Operation, Caller, []byte, any, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, a.cfg.MaxBody))
 	if err != nil {
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			return nil, Caller{}, nil, &Error{Type: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge,
+			return nil, Caller{}, nil, nil, &Error{Type: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge,
 				Message: fmt.Sprintf("the request body is larger than %d bytes", tooLarge.Limit)}
 		}
-		return nil, Caller{}, nil, invalid("the request body could not be read: %v", err)
+		return nil, Caller{}, nil, nil, invalid("the request body could not be read: %v", err)
 	}
 	caller, err := a.cfg.Authenticate(r, body)
 	if err != nil {
-		return nil, caller, nil, err
+		return nil, caller, body, nil, err
 	}
 	end, vars, err := a.routes.find(r.Method, r.URL.EscapedPath(), caller)
 	if err != nil {
-		return nil, caller, nil, err
+		return nil, caller, body, nil, err
 	}
 	op := &end.Operation
 	if err := authorize(op, caller); err != nil {
-		return op, caller, nil, err
+		return op, caller, body, nil, err
 	}
 	if end.handler == nil {
-		return op, caller, nil, &Error{Type: "NotImplementedException", Status: http.StatusNotImplemented,
+		return op, caller, body, nil, &Error{Type: "NotImplementedException", Status: http.StatusNotImplemented,
 			Message: fmt.Sprintf("berth does not implement %s (service %s) yet", op.Name, op.Service)}
 	}
 	req := &Request{Operation: op, Caller: caller, Body: body, ID: id, HTTP: r, vars: vars, query: r.URL.Query()}
 	for _, values := range req.query {
 		for _, v := range values {
 			if err := storable(v); err != nil {
-				return op, caller, nil, err
+				return op, caller, body, nil, err
 			}
 		}
 	}
 	answer, err := end.handler(r.Context(), req)
-	return op, caller, answer, err
+	return op, caller, body, answer, err
 }
 
 // authorize holds the read-only role to reading, and whoever has policies to the data planes.

@@ -3,9 +3,11 @@ package console
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"time"
 
+	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/store"
 )
 
@@ -45,15 +47,39 @@ func (l *auditLog) open(ctx context.Context) error {
 
 // add writes an entry and returns when it is on disk.
 func (l *auditLog) add(ctx context.Context, e entry) error {
-	id := l.last.Add(1)
-	return l.db.Write(ctx, func(tx *store.Tx) error {
+	return l.db.Write(ctx, l.insert(e))
+}
+
+// submit is add that does not wait.
+func (l *auditLog) submit(e entry, done func(error)) { l.db.Submit(l.insert(e), done) }
+
+func (l *auditLog) insert(e entry) func(*store.Tx) error {
+	id, now := l.last.Add(1), l.now().UnixMilli()
+	return func(tx *store.Tx) error {
 		_, err := tx.Exec(`INSERT INTO console_audit (id, at, who, role, source, operation, method, path, status, request, before, after)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			id, l.now().UnixMilli(), e.Who, e.Role, e.Source, e.Operation, e.Method, e.Path, e.Status, e.Request, e.Before, e.After)
+			id, now, e.Who, e.Role, e.Source, e.Operation, e.Method, e.Path, e.Status, e.Request, e.Before, e.After)
 		if err == nil && id%1000 == 0 {
 			_, err = tx.Exec(`DELETE FROM console_audit WHERE id <= ?`, id-maxEntries)
 		}
 		return err
+	}
+}
+
+// Changed notes what was done with an access key, not through the console. It does not wait for the disk,
+// and does not ask what the resource was like before: provisioning fifty thousand devices is such changes.
+func (c *Console) Changed(r *http.Request, caller awsapi.Caller, operation string, body []byte, status int) {
+	if _, here := CallerOf(r.Context()); here {
+		return // noted by forward, with more
+	}
+	e := entry{Who: caller.AccessKeyID, Role: caller.Role, Source: address(r).String(), Operation: operation, Method: r.Method, Path: r.URL.RequestURI(), Status: status}
+	if len(body) <= maxAudited {
+		e.Request = redacted(body)
+	}
+	c.audit.submit(e, func(err error) {
+		if err != nil {
+			c.cfg.Log.Error("write audit log", "operation", operation, "user", e.Who, "error", err)
+		}
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/berth-iot/berth/internal/accesskey"
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/throttle"
 )
 
 // Roles of a session.
@@ -58,7 +59,7 @@ type Console struct {
 	cfg      Config
 	mux      *http.ServeMux
 	sessions *sessions
-	throttle throttle
+	throttle throttle.Throttle
 	audit    *auditLog
 	origins  *http.CrossOriginProtection
 }
@@ -81,7 +82,8 @@ func Open(ctx context.Context, cfg Config) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Console{cfg: cfg, mux: http.NewServeMux(), audit: &auditLog{db: cfg.Store, now: cfg.Now}, origins: http.NewCrossOriginProtection()}
+	c := &Console{cfg: cfg, mux: http.NewServeMux(), audit: &auditLog{db: cfg.Store, now: cfg.Now}, origins: http.NewCrossOriginProtection(),
+		throttle: throttle.Throttle{Limits: throttle.Limits{Free: 3, First: 500 * time.Millisecond, Longest: time.Minute, PerMinute: 60}}}
 	if c.sessions, err = openSessions(ctx, cfg.Store, cfg.Now, c.stands); err != nil {
 		return nil, err
 	}

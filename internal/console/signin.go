@@ -73,7 +73,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := c.cfg.Now()
-	if wait := c.throttle.wait(address(r), now); wait > 0 {
+	if wait := c.throttle.Wait(address(r), "", now); wait > 0 {
 		seconds := int(wait.Round(time.Second)/time.Second) + 1
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		fail(w, http.StatusTooManyRequests, "TooManyRequestsException", fmt.Sprintf("too many failed attempts: try again in %d s", seconds))
@@ -91,7 +91,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if who == "" {
-		c.throttle.failed(address(r), now)
+		c.throttle.Failed(address(r), "", now)
 		c.cfg.Log.Warn("console sign-in refused", "remote", r.RemoteAddr)
 		message := "this is not the console password: it is in the file " + PasswordFile + " of the server's data folder"
 		if in.AccessKeyID != "" {
@@ -100,7 +100,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusForbidden, "SignInException", message)
 		return
 	}
-	c.throttle.succeeded(address(r))
+	c.throttle.Succeeded(address(r), "")
 	s, token, err := c.sessions.begin(r.Context(), who, role, proof)
 	if err != nil {
 		c.cfg.Log.Error("console sign-in", "error", err)

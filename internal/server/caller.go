@@ -17,6 +17,7 @@ import (
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/rolealias"
 	"github.com/berth-iot/berth/internal/session"
+	"github.com/berth-iot/berth/internal/throttle"
 	"github.com/berth-iot/berth/sigv4"
 )
 
@@ -32,11 +33,13 @@ type callers struct {
 	logins    *logins
 	broker    *broker.Broker
 	verifier  sigv4.Verifier
+	guesses   throttle.Throttle // of secrets of access keys
 }
 
 // verify says which signatures are good.
 func (c *callers) verify(region string) {
 	v := &c.verifier
+	c.guesses.Limits = throttle.Limits{Free: 20, First: 250 * time.Millisecond, Longest: 10 * time.Second}
 	v.Region, v.Skew, v.Secret, v.SessionToken = region, sigv4.DefaultSkew, c.secret, c.sessionToken
 }
 
@@ -154,8 +157,16 @@ func (c *callers) signed(r *http.Request, hash string) (awsapi.Caller, error) {
 
 // bySignature is signed, with the grant of temporary credentials and when they end.
 func (c *callers) bySignature(r *http.Request, hash string) (awsapi.Caller, *temporary, error) {
+	as, now := accessKeyID(r), time.Now()
+	if wait := c.guesses.Wait(source(r), as, now); wait > 0 {
+		return awsapi.Caller{}, nil, &awsapi.Error{Type: "ThrottlingException", Status: http.StatusTooManyRequests,
+			Message: fmt.Sprintf("too many requests with this access key had a wrong signature: try again in %d s", int(wait.Seconds())+1)}
+	}
 	cred, err := c.verifier.VerifyHash(r, hash)
 	if err != nil {
+		if wrong := (*sigv4.Error)(nil); errors.As(err, &wrong) && (wrong.Code == sigv4.CodeInvalidSignature || wrong.Code == sigv4.CodeUnrecognizedClient) {
+			c.guesses.Failed(source(r), as, now)
+		}
 		return awsapi.Caller{}, nil, exception(err)
 	}
 	key, ok := c.keys.Lookup(cred.AccessKeyID)
@@ -177,6 +188,16 @@ func (c *callers) bySignature(r *http.Request, hash string) (awsapi.Caller, *tem
 		err = forbidden("%v", err)
 	}
 	return caller, t, err
+}
+
+// accessKeyID is what a request says that it was signed with.
+func accessKeyID(r *http.Request) string {
+	s := r.URL.Query().Get("X-Amz-Credential")
+	if _, after, found := strings.Cut(r.Header.Get("Authorization"), "Credential="); found {
+		s = after
+	}
+	id, _, _ := strings.Cut(s, "/")
+	return id[:min(len(id), 128)]
 }
 
 // temporary is what temporary credentials are good for, and how long.

@@ -42,6 +42,11 @@ func (p *pages) auditLog(ctx context.Context, n int, before int64, path string) 
 	return p.console.AuditEntries(ctx, n, before, path)
 }
 
+// changed notes a change in the audit log, once the console is there.
+func (p *pages) changed(r *http.Request, caller awsapi.Caller, operation string, body []byte, status int) {
+	p.console.Changed(r, caller, operation, body, status)
+}
+
 // sample reads the counters that the console draws.
 func (s *Server) sample() trend.Sample {
 	c := s.sessions.Counts()
