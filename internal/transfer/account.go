@@ -49,11 +49,15 @@ type Account struct {
 
 	mu    sync.Mutex
 	paces map[string]*pace
+	// Identifiers of certificates are fingerprints of their DER, in AWS and berth. Some emulators make
+	// up others: those are known by certificate here, and the other way round.
+	fingerprints, identifiers map[string]string
 }
 
 // NewAccount returns an account; nothing is asked yet.
 func NewAccount(cfg Config) *Account {
-	a := &Account{cfg: cfg, signer: v4.NewSigner(), http: cfg.AWS.HTTPClient, ops: make(map[string]awsapi.Operation), paces: make(map[string]*pace)}
+	a := &Account{cfg: cfg, signer: v4.NewSigner(), http: cfg.AWS.HTTPClient, ops: make(map[string]awsapi.Operation), paces: make(map[string]*pace),
+		fingerprints: make(map[string]string), identifiers: make(map[string]string)}
 	if a.http == nil {
 		a.http = &http.Client{Timeout: time.Minute, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 64}}
 	}

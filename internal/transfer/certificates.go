@@ -2,7 +2,10 @@ package transfer
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"strings"
 )
 
@@ -107,13 +110,57 @@ func readCertificates(ctx context.Context, r *reader) (map[string]object, error)
 			ids = append(ids, str(o, "certificateId"))
 		}
 	}
-	return r.describe(ctx, ids, func(ctx context.Context, id string) (object, error) {
+	found, err := r.describe(ctx, ids, func(ctx context.Context, id string) (object, error) {
 		out, err := r.call(ctx, "DescribeCertificate", args{"certificateId": id})
 		if err != nil {
 			return nil, err
 		}
-		return pick(obj(out, "certificateDescription"), "certificatePem", "status", "caCertificateId", "certificateMode"), nil
+		o := pick(obj(out, "certificateDescription"), "certificatePem", "status", "caCertificateId", "certificateMode")
+		r.alias(id, str(o, "certificatePem"))
+		return o, nil
 	})
+	named := make(map[string]object, len(found))
+	for id, o := range found {
+		named[r.fingerprint(id)] = o
+	}
+	return named, err
+}
+
+// alias remembers an identifier that is not the certificate's fingerprint.
+func (a *Account) alias(id, certPEM string) {
+	block, _ := pem.Decode([]byte(certPEM))
+	if block == nil {
+		return
+	}
+	sum := sha256.Sum256(block.Bytes)
+	if print := hex.EncodeToString(sum[:]); print != id {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.fingerprints[id], a.identifiers[print] = print, id
+	}
+}
+
+// fingerprint is what a certificate is called here that the account calls id.
+func (a *Account) fingerprint(id string) string { return a.known(a.fingerprints, id) }
+
+// identifier is what the account calls the certificate with a fingerprint.
+func (a *Account) identifier(print string) string { return a.known(a.identifiers, print) }
+
+func (a *Account) known(names map[string]string, id string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if other := names[id]; other != "" {
+		return other
+	}
+	return id
+}
+
+// principal translates the certificate in an ARN of a principal.
+func principal(arn string, translate func(id string) string) string {
+	if start, id, ok := strings.Cut(arn, ":cert/"); ok {
+		return start + ":cert/" + translate(id)
+	}
+	return arn
 }
 
 // registered is the status in which a certificate can be registered that has this one in the source.
@@ -144,10 +191,10 @@ func remarkCertificate(want object) string {
 }
 
 func writeCertificate(ctx context.Context, w *writer, id string, want, have object) (string, error) {
-	status, pem := registered(str(want, "status")), str(want, "certificatePem")
+	status, text := registered(str(want, "status")), str(want, "certificatePem")
 	note := remarkCertificate(want)
 	if have != nil {
-		_, err := w.call(ctx, "UpdateCertificate", args{"certificateId": id, "?newStatus": status})
+		_, err := w.call(ctx, "UpdateCertificate", args{"certificateId": w.identifier(id), "?newStatus": status})
 		return note, err
 	}
 	first := status
@@ -159,20 +206,24 @@ func writeCertificate(ctx context.Context, w *writer, id string, want, have obje
 	if ca := str(want, "caCertificateId"); ca != "" {
 		out, err := w.call(ctx, "DescribeCACertificate", args{"caCertificateId": ca})
 		if err == nil {
-			_, err = w.call(ctx, "RegisterCertificate", args{"certificatePem": pem, "status": first,
+			out, err = w.call(ctx, "RegisterCertificate", args{"certificatePem": text, "status": first,
 				"caCertificatePem": str(obj(out, "certificateDescription"), "certificatePem")})
-			done = err == nil
+			if done = err == nil; done {
+				w.alias(str(out, "certificateId"), text)
+			}
 		}
 	}
 	if !done {
-		if _, err := w.call(ctx, "RegisterCertificateWithoutCA", args{"certificatePem": pem, "status": first}); err != nil {
+		out, err := w.call(ctx, "RegisterCertificateWithoutCA", args{"certificatePem": text, "status": first})
+		if err != nil {
 			return note, err
 		}
+		w.alias(str(out, "certificateId"), text)
 	}
 	if first == status {
 		return note, nil
 	}
-	_, err := w.call(ctx, "UpdateCertificate", args{"certificateId": id, "?newStatus": status})
+	_, err := w.call(ctx, "UpdateCertificate", args{"certificateId": w.identifier(id), "?newStatus": status})
 	if err != nil && status == "PENDING_ACTIVATION" {
 		return "it is PENDING_ACTIVATION in the source and INACTIVE in the target, where nobody can set that by hand", nil
 	}
@@ -236,13 +287,17 @@ func readPolicyTargets(ctx context.Context, r *reader) (map[string]object, error
 		return nil, err
 	}
 	return r.describeMany(ctx, names, func(ctx context.Context, name string) ([]string, error) {
-		return r.everything(ctx, "ListTargetsForPolicy", args{"policyName": name, "?pageSize": 250}, "targets")
+		targets, err := r.everything(ctx, "ListTargetsForPolicy", args{"policyName": name, "?pageSize": 250}, "targets")
+		for i, arn := range targets {
+			targets[i] = principal(arn, r.fingerprint)
+		}
+		return targets, err
 	})
 }
 
 func writePolicyTarget(ctx context.Context, w *writer, name string, _, _ object) (string, error) {
 	policy, target, _ := strings.Cut(name, " ")
-	_, err := w.call(ctx, "AttachPolicy", args{"policyName": policy, "target": target})
+	_, err := w.call(ctx, "AttachPolicy", args{"policyName": policy, "target": principal(target, w.identifier)})
 	return "", err
 }
 

@@ -318,7 +318,7 @@ func (r *reader) allPrincipals(ctx context.Context) (map[string]object, error) {
 					}
 				}
 				if ok {
-					out[name+" "+arn] = o
+					out[name+" "+principal(arn, r.fingerprint)] = o
 				}
 			}
 			return nil, nil
@@ -333,7 +333,7 @@ func readPrincipals(ctx context.Context, r *reader) (map[string]object, error) {
 
 func writePrincipal(ctx context.Context, w *writer, name string, want, have object) (string, error) {
 	thing, arn, _ := strings.Cut(name, " ")
-	in := args{"thingName": thing, "@x-amzn-principal": arn}
+	in := args{"thingName": thing, "@x-amzn-principal": principal(arn, w.identifier)}
 	if have != nil {
 		if _, err := w.call(ctx, "DetachThingPrincipal", in); err != nil {
 			return "", err

@@ -161,6 +161,9 @@ func readJobs(ctx context.Context, r *reader) (map[string]object, error) {
 		if text := str(doc, "document"); text != "" {
 			o["document"] = text
 		}
+		if str(o, "targetSelection") == "" {
+			o["targetSelection"] = "SNAPSHOT"
+		}
 		if finished(str(o, "status")) {
 			return r.tagged(ctx, o, str(job, "jobArn"))
 		}
