@@ -21,7 +21,7 @@ func importCommand() *cobra.Command {
 		Use:     "import",
 		Short:   "Move a fleet to berth: from AWS IoT, or from Mosquitto",
 		Example: "  berth import aws --dry-run\n  berth import mosquitto --config /etc/mosquitto/mosquitto.conf --dry-run",
-	}, importAWSCommand())
+	}, importAWSCommand(), importMosquittoCommand())
 }
 
 func exportCommand() *cobra.Command {

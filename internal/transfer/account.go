@@ -80,6 +80,12 @@ func partition(region string) (name, domain string) {
 	return "aws", "amazonaws.com"
 }
 
+// Prefix returns how the account's ARNs begin, such as "arn:aws:iot:us-east-1:123456789012:".
+func (a *Account) Prefix(ctx context.Context) (string, error) {
+	err := a.identify(ctx)
+	return a.prefix, err
+}
+
 var prefixPattern = regexp.MustCompile(`^arn:[a-z-]+:iot:[a-z0-9-]+:[0-9]{12}:`)
 
 // identify finds out how the account's ARNs begin, and where its data plane is.
