@@ -43,7 +43,7 @@ func translate(rules []Rule) *translation {
 		for i, r := range rules {
 			if r.Access == Deny {
 				t.add(t.deny, d.name, globs(r.filter())...)
-				if extra := beyond(r.filter()); len(extra) > 0 {
+				if len(beyond(r.filter())) > 0 || stretches(r.Filter) {
 					t.note("line %d: deny %s: + becomes *, which also denies several levels", r.Line, r.Filter)
 				}
 				continue
@@ -57,13 +57,16 @@ func translate(rules []Rule) *translation {
 				extra = append(extra, "${$}*") // [MQTT-4.7.2-1]
 			}
 			for _, glob := range extra {
+				if covered(glob, rules, d.access) {
+					continue
+				}
 				if needed(glob, rules, i, d.access) {
 					t.note("line %d: %s: wildcards become *, which also allows %s: other rules need some of that, so that it cannot be denied", r.Line, r.Filter, glob)
 					continue
 				}
 				t.add(t.deny, d.name, glob)
 			}
-			if strings.Contains(r.Filter, "+") && strings.HasSuffix(r.Filter, "#") && len(extra) == 0 && !strings.HasSuffix(r.Filter, "+/#") {
+			if stretches(r.Filter) {
 				t.note("line %d: %s: + becomes *, which also allows several levels", r.Line, r.Filter)
 			}
 		}
@@ -137,6 +140,30 @@ func beyond(filter string) []string {
 		}
 	}
 	return out
+}
+
+// stretches reports whether a filter that ends with # has a + that its patterns let be several levels.
+func stretches(filter string) bool {
+	base, deep := strings.CutSuffix(filter, "/#")
+	for strings.HasSuffix(base, "/+") {
+		base = strings.TrimSuffix(base, "/+")
+	}
+	return deep && base != "+" && strings.Contains(base, "+")
+}
+
+// covered reports whether some rule allows all that glob matches.
+func covered(glob string, rules []Rule, access Access) bool {
+	for _, r := range rules {
+		if r.Access == Deny || r.Access&access == 0 || !strings.HasSuffix(r.Filter, "#") || strings.Contains(r.Filter, "+") {
+			continue
+		}
+		all := globs(r.filter())
+		below := strings.TrimSuffix(all[len(all)-1], "*")
+		if strings.HasPrefix(glob, below) && (below != "" || !strings.HasPrefix(glob, "${$}")) {
+			return true
+		}
+	}
+	return false
 }
 
 // needed reports whether any other rule may allow something that glob matches.
