@@ -260,6 +260,9 @@ func readPolicies(ctx context.Context, r *reader) (map[string]object, error) {
 				o["default"] = body
 			}
 		}
+		if len(bodies) == 0 {
+			return nil, nil // it is being deleted
+		}
 		o["versions"], o["ids"] = list(bodies), ids
 		return r.tagged(ctx, o, arn)
 	})
@@ -338,6 +341,9 @@ func readTemplates(ctx context.Context, r *reader) (map[string]object, error) {
 			}
 			bodies = append(bodies, str(got, "templateBody"))
 			ids[canonical(str(got, "templateBody"))] = v["versionId"]
+		}
+		if len(bodies) == 0 {
+			return nil, nil
 		}
 		o["versions"], o["ids"] = list(bodies), ids
 		return r.tagged(ctx, o, str(out, "templateArn"))

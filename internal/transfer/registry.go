@@ -171,19 +171,22 @@ func groupProperties(want object) object {
 
 func writeStaticGroup(ctx context.Context, w *writer, name string, want, have object) (string, error) {
 	in := args{"thingGroupName": name, "thingGroupProperties": groupProperties(want)}
-	op, note := "CreateThingGroup", ""
+	op := "CreateThingGroup"
 	if have != nil {
 		op = "UpdateThingGroup"
-		if str(want, "parentGroupName") != str(have, "parentGroupName") {
-			note = "its parent differs and cannot be changed: delete the group in the target, then run again"
-		}
 	} else if parent := str(want, "parentGroupName"); parent != "" {
 		in["parentGroupName"] = parent
 	}
 	if _, err := w.call(ctx, op, in); err != nil {
 		return "", err
 	}
-	return note, w.tag(ctx, w.arn("thinggroup/"+name), want, have)
+	if err := w.tag(ctx, w.arn("thinggroup/"+name), want, have); err != nil {
+		return "", err
+	}
+	if have != nil && str(want, "parentGroupName") != str(have, "parentGroupName") {
+		return "", unchangeable("its parent differs and cannot be changed: delete the group in the target, then run again")
+	}
+	return "", nil
 }
 
 func writeDynamicGroup(ctx context.Context, w *writer, name string, want, have object) (string, error) {

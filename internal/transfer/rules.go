@@ -128,7 +128,7 @@ func sameJob(want, have object) bool {
 
 func writeJobTemplate(ctx context.Context, w *writer, name string, want, have object) (string, error) {
 	if have != nil {
-		return "differs and cannot be changed: delete it in the target, then run again", nil
+		return "", unchangeable("it differs and cannot be changed: delete it in the target, then run again")
 	}
 	in := args{"jobTemplateId": name, "description": str(want, "description")}
 	for k, v := range want {
@@ -223,11 +223,13 @@ func writeJob(ctx context.Context, w *writer, name string, want, have object) (s
 		if err != nil {
 			return "", err
 		}
-		note := ""
-		if canonical(str(want, "document")) != canonical(str(have, "document")) {
-			note = "its document differs and cannot be changed: delete it in the target, then run again"
+		if err := w.tag(ctx, w.arn("job/"+name), want, have); err != nil {
+			return "", err
 		}
-		return note, w.tag(ctx, w.arn("job/"+name), want, have)
+		if canonical(str(want, "document")) != canonical(str(have, "document")) || str(want, "targetSelection") != str(have, "targetSelection") {
+			return "", unchangeable("its document or target selection differs and cannot be changed: delete it in the target, then run again")
+		}
+		return "", nil
 	}
 	in := args{"jobId": name}
 	for _, k := range append([]string{"targets", "targetSelection", "namespaceId", "schedulingConfig"}, configs...) {

@@ -290,7 +290,10 @@ func (t *transfer) write(ctx context.Context, k kind, items []*Item, want, have 
 		err := each(ctx, t.opts.Parallel, ranks[rank], func(ctx context.Context, item *Item) error {
 			note, err := k.write(ctx, t.w, item.Name, want[item.Name], have[item.Name])
 			var refused *Error
+			var fixed unchangeable
 			switch {
+			case errors.As(err, &fixed):
+				item.State, item.Note = Kept, fixed.Error()
 			case errors.As(err, &refused):
 				item.State, item.Note = Failed, failure(refused)
 			case err != nil:
@@ -344,6 +347,11 @@ feed:
 	wg.Wait()
 	return context.Cause(ctx)
 }
+
+// unchangeable is why something that differs has to stay as it is.
+type unchangeable string
+
+func (u unchangeable) Error() string { return string(u) }
 
 // failure says what the target answered and what can be done about it.
 func failure(e *Error) string {

@@ -299,6 +299,28 @@ func mustRead(t *testing.T, a *Account, name string) map[string]object {
 	return nil
 }
 
+// TestUnchangeable: what differs and cannot be changed is said to be so, every time.
+func TestUnchangeable(t *testing.T) {
+	t.Parallel()
+	a, b := berth(t, "111111111111", "eu-west-1"), berth(t, "111111111111", "eu-west-1")
+	for i, x := range []*Account{a, b} {
+		x.do(t, "CreateThingGroup", args{"thingGroupName": "top"})
+		x.do(t, "CreateThing", args{"thingName": "lamp"})
+		group := args{"thingGroupName": "g"}
+		if i == 0 {
+			group["parentGroupName"] = "top"
+		}
+		x.do(t, "CreateThingGroup", group)
+		x.do(t, "CreateJobTemplate", args{"jobTemplateId": "t", "document": fmt.Sprintf(`{"n":%d}`, i), "description": "d"})
+		x.do(t, "CreateJob", args{"jobId": "j", "document": fmt.Sprintf(`{"n":%d}`, i), "targets": []any{x.prefix + "thing/lamp"}})
+	}
+	for range 2 {
+		if sum := run(t, a, b, Options{}).Total(); sum.Kept != 3 || sum.Changed+sum.New+sum.Failed != 0 {
+			t.Errorf("%+v", sum)
+		}
+	}
+}
+
 // TestSelection: only some kinds, or only names with a prefix.
 func TestSelection(t *testing.T) {
 	t.Parallel()
