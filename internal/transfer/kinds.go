@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"context"
-	"fmt"
 	"strings"
 )
 
@@ -210,69 +209,4 @@ func writeDefaultAuthorizer(ctx context.Context, w *writer, _ string, want, have
 	}
 	_, err := w.call(ctx, "SetDefaultAuthorizer", args(want))
 	return "", err
-}
-
-// versions are the operations of what has versions.
-type versions struct {
-	create, setDefault string
-	name, body         string // fields
-}
-
-// put makes the missing versions and the right one the default. versions of want and have hold bodies,
-// oldest first; have also holds their identifiers.
-func (v versions) put(ctx context.Context, w *writer, name string, want, have object) error {
-	ids := obj(have, "ids") // by canonical body
-	known := make(map[string]string, len(ids))
-	for body, id := range ids {
-		known[body] = fmt.Sprint(id)
-	}
-	standard := canonical(str(want, "default"))
-	for _, body := range strs(want, "versions") {
-		c := canonical(body)
-		if known[c] != "" {
-			continue
-		}
-		in := args{v.name: name, v.body: body, "?setAsDefault": c == standard}
-		out, err := w.call(ctx, v.create, in)
-		if err != nil {
-			return err
-		}
-		if known[c] = str(out, "policyVersionId"); known[c] == "" {
-			known[c] = fmt.Sprint(out["versionId"])
-		}
-	}
-	if canonical(str(have, "default")) == standard || v.setDefault == "" {
-		return nil
-	}
-	switch v.setDefault {
-	case "SetDefaultPolicyVersion":
-		_, err := w.call(ctx, v.setDefault, args{v.name: name, "policyVersionId": known[standard]})
-		return err
-	default:
-		_, err := w.call(ctx, v.setDefault, args{v.name: name, "defaultVersionId": number(known[standard])})
-		return err
-	}
-}
-
-// coversVersions: the target may have further versions, of numbers of its own.
-func coversVersions(want, have object) bool {
-	if canonical(str(want, "default")) != canonical(str(have, "default")) {
-		return false
-	}
-	ids := obj(have, "ids")
-	for _, body := range strs(want, "versions") {
-		if ids[canonical(body)] == nil {
-			return false
-		}
-	}
-	rest := func(o object) object {
-		out := make(object)
-		for k, v := range o {
-			if k != "versions" && k != "ids" && k != "default" {
-				out[k] = v
-			}
-		}
-		return out
-	}
-	return equal(rest(want), rest(have))
 }
