@@ -1,5 +1,5 @@
 // Package admin is berth's own small REST interface beside AWS's, under /berth/: access keys,
-// denials, files that devices download, code-signing keys, server certificates, tables of readings,
+// denials, files that devices download, code-signing keys, users with passwords, server certificates, tables of readings,
 // what the console shows beyond AWS's operations, and the question whether a client would be allowed
 // something. Requests are signed like those to AWS, or come through the console.
 package admin
@@ -20,6 +20,7 @@ import (
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/domain"
 	"github.com/berth-iot/berth/internal/files"
+	"github.com/berth-iot/berth/internal/password"
 	"github.com/berth-iot/berth/internal/presence"
 	"github.com/berth-iot/berth/internal/provisioning"
 	"github.com/berth-iot/berth/internal/registry"
@@ -40,6 +41,7 @@ type Config struct {
 	Provisioning *provisioning.Service
 	Profiles     *codesign.Profiles
 	Domains      *domain.Domains
+	Users        *password.Users
 	Tables       *table.Tables
 	Rules        *rules.Service
 	Presence     *presence.Log
@@ -89,6 +91,9 @@ func New(cfg Config) *Handler {
 	h.handle("POST /berth/server-certificates", false, h.addServerCertificate)
 	h.handle("GET /berth/registration-tasks/{id}/results", true, h.report(false))
 	h.handle("GET /berth/registration-tasks/{id}/errors", true, h.report(true))
+	h.handle("GET /berth/users", true, h.listUsers)
+	h.handle("PUT /berth/users/{name}", false, h.putUser)
+	h.handle("DELETE /berth/users/{name}", false, h.deleteUser)
 	h.tables()
 	h.handle("GET /berth/rules", true, h.ruleStats)
 	h.handle("POST /berth/rules/test", true, h.dryRun)

@@ -156,8 +156,11 @@ func (a *Authority) granted(ctx context.Context, g *session.Grant, pc *policy.Co
 			return nil, fmt.Errorf("%w: certificate %s is %s, not ACTIVE", session.ErrRefused, id, status)
 		}
 	}
+	if g.UserPolicies != nil {
+		return a.byName(ctx, pc, g.UserPolicies...)
+	}
 	if g.RolePolicy != "" {
-		return a.byName(ctx, g.RolePolicy, pc)
+		return a.byName(ctx, pc, g.RolePolicy)
 	}
 	return policy.Compile(g.Policies, pc), nil
 }
@@ -166,19 +169,23 @@ func (a *Authority) anonymous(ctx context.Context, pc *policy.Context) (*policy.
 	if a.plainPolicy == "" {
 		return policy.Compile(nil, pc), nil
 	}
-	return a.byName(ctx, a.plainPolicy, pc)
+	return a.byName(ctx, pc, a.plainPolicy)
 }
 
-// byName compiles one policy; one that does not exist allows nothing.
-func (a *Authority) byName(ctx context.Context, name string, pc *policy.Context) (*policy.Set, error) {
-	doc, err := a.registry.PolicyByName(ctx, name)
-	if errors.Is(err, registry.ErrNotFound) {
-		return policy.Compile(nil, pc), nil
+// byName compiles policies; one that does not exist allows nothing.
+func (a *Authority) byName(ctx context.Context, pc *policy.Context, names ...string) (*policy.Set, error) {
+	var docs []registry.PolicyDocument
+	for _, name := range names {
+		doc, err := a.registry.PolicyByName(ctx, name)
+		if errors.Is(err, registry.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		docs = append(docs, doc)
 	}
-	if err != nil {
-		return nil, err
-	}
-	named, err := a.named([]registry.PolicyDocument{doc})
+	named, err := a.named(docs)
 	if err != nil {
 		return nil, err
 	}

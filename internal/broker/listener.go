@@ -53,6 +53,9 @@ type CustomAuth interface {
 	Possible() bool
 	// Authenticator returns what decides over a client that came to a server name.
 	Authenticator(serverName string) session.Authenticator
+	// PlainAuthenticator returns what decides over a client without TLS; nil if all of them are
+	// anonymous.
+	PlainAuthenticator() session.Authenticator
 }
 
 // Broker turns network connections into MQTT clients and HTTP requests.
@@ -104,10 +107,13 @@ func (b *Broker) ServeTLS(ctx context.Context, l net.Listener, http bool) error 
 	return b.accept(ctx, l, func(c net.Conn) { b.queue(ctx, c, cfg, http) })
 }
 
-// ServePlain accepts MQTT without TLS, from anybody: the principal is "anonymous".
+// ServePlain accepts MQTT without TLS. The principal is "anonymous", unless CustomAuth finds out another.
 func (b *Broker) ServePlain(ctx context.Context, l net.Listener) error {
-	adm := session.Admission{Principal: session.Principal{Kind: session.Anonymous, ID: "anonymous"}}
 	return b.accept(ctx, l, func(c net.Conn) {
+		adm := session.Admission{Principal: session.Principal{Kind: session.Anonymous, ID: "anonymous"}}
+		if b.CustomAuth != nil {
+			adm.Authenticator = b.CustomAuth.PlainAuthenticator()
+		}
 		if raw, ok := newRawConn(c); ok {
 			b.serve(c, func() { b.Sessions.Accept(ctx, plain{raw}, adm) })
 		} else {

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"os"
 	"testing"
@@ -36,6 +38,19 @@ func TestServed(t *testing.T) {
 		s, err := server.Start(context.Background(), cfg, slog.New(slog.DiscardHandler))
 		ts.Check(err)
 		ts.Defer(func() { s.Close() })
+	}
+	// source FOLDER sets what import and export take for the other side to that server.
+	p.Cmds["source"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		var ready server.Ready
+		b, err := os.ReadFile(ts.MkAbs(args[0] + "/endpoint.json"))
+		ts.Check(err)
+		ts.Check(json.Unmarshal(b, &ready))
+		id, secret, err := readCredentials(ts.MkAbs(args[0] + "/admin-credentials"))
+		ts.Check(err)
+		ts.Setenv("AWS_ACCESS_KEY_ID", id)
+		ts.Setenv("AWS_SECRET_ACCESS_KEY", secret)
+		ts.Setenv("AWS_REGION", ready.Region)
+		ts.Setenv("AWAY", fmt.Sprintf("http://127.0.0.1:%d", ready.HTTPPort))
 	}
 	testscript.Run(t, p)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi"
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/domain"
+	"github.com/berth-iot/berth/internal/password"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/mqtt"
 )
@@ -18,12 +19,13 @@ import (
 // broker.CustomAuth.
 type logins struct {
 	authorizers *authorizer.Service
+	users       *password.Users
 	domains     *domain.Domains
 	denials     *denial.Log
 }
 
 // Possible implements broker.CustomAuth.
-func (l *logins) Possible() bool { return l.authorizers.Active() }
+func (l *logins) Possible() bool { return l.authorizers.Active() || l.users.Any() }
 
 // Authenticator implements broker.CustomAuth.
 func (l *logins) Authenticator(serverName string) session.Authenticator {
@@ -68,6 +70,9 @@ type login struct {
 func (l *login) Authenticate(ctx context.Context, r *session.Request, p *mqtt.Connect) (session.Principal, *session.Grant, error) {
 	req := l.known
 	req.MQTT = &authorizer.MQTT{UserName: p.UserName, Password: p.Password, ClientID: p.ClientID}
+	if p.UserName != "" && l.users.Any() && !l.authorizers.Applies(&req) {
+		return l.user(ctx, p)
+	}
 	certificateID := ""
 	if r.Principal.Kind == session.Certificate {
 		certificateID = r.Principal.ID
@@ -86,6 +91,39 @@ func (l *login) Authenticate(ctx context.Context, r *session.Request, p *mqtt.Co
 	}
 	id, grant, err := ask(ctx)
 	return session.Principal{Kind: session.Custom, ID: id}, grant, err
+}
+
+// user lets a client in by its user name and password.
+func (l *logins) user(ctx context.Context, p *mqtt.Connect) (session.Principal, *session.Grant, error) {
+	policies, err := l.users.Authenticate(ctx, p.UserName, p.Password)
+	switch {
+	case errors.Is(err, password.ErrBusy):
+		err = &classed{err, session.ErrBusy}
+	case err != nil:
+		err = &classed{err, session.ErrCredentials}
+	}
+	return session.Principal{Kind: session.Custom, ID: p.UserName},
+		&session.Grant{UserPolicies: policies, Context: map[string][]string{"berth:UserName": {p.UserName}}}, err
+}
+
+// PlainAuthenticator implements broker.CustomAuth.
+func (l *logins) PlainAuthenticator() session.Authenticator {
+	if !l.users.Any() {
+		return nil
+	}
+	return plainLogin{l}
+}
+
+// plainLogin is the session.Authenticator of connections without TLS: a client that gives a user name is
+// that user, any other is anonymous.
+type plainLogin struct{ *logins }
+
+// Authenticate implements session.Authenticator.
+func (l plainLogin) Authenticate(ctx context.Context, r *session.Request, p *mqtt.Connect) (session.Principal, *session.Grant, error) {
+	if p.UserName == "" {
+		return r.Principal, nil, nil
+	}
+	return l.user(ctx, p)
 }
 
 // refusal gives an authorizer's refusal the kind that decides over the reason code.

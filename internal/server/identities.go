@@ -11,6 +11,7 @@ import (
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/domain"
 	"github.com/berth-iot/berth/internal/hook"
+	"github.com/berth-iot/berth/internal/password"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/rolealias"
 	"github.com/berth-iot/berth/internal/seal"
@@ -31,6 +32,7 @@ type identities struct {
 	log      *slog.Logger
 
 	authorizers *authorizer.Service
+	users       *password.Users
 	domains     *domain.Domains
 	aliases     *rolealias.Aliases
 	issuer      *rolealias.Issuer
@@ -52,7 +54,11 @@ func (i *identities) open(ctx context.Context, cfg *Config) (err error) {
 	if i.aliases, err = rolealias.Open(ctx, i.db, i.registry.ARN, nil); err != nil {
 		return err
 	}
-	i.logins = &logins{i.authorizers, i.domains, i.denials}
+	i.users, err = password.Open(ctx, i.db, nil, func(name string) { i.sessions.EndUser(name, "the user was changed or removed") })
+	if err != nil {
+		return err
+	}
+	i.logins = &logins{i.authorizers, i.users, i.domains, i.denials}
 	i.issuer, err = rolealias.NewIssuer(i.secrets.Derive, nil)
 	return err
 }

@@ -278,7 +278,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	moves := trend.New(s.sample)
 	pages.api = api
-	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains, Tables: s.tables, Rules: s.rules,
+	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains, Users: others.users, Tables: s.tables, Rules: s.rules,
 		Presence: history, Trend: moves, Talkers: s.sessions.Talkers, CA: root, Server: func() any { return s.Ready }, AuditLog: pages.auditLog, Changed: pages.changed,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 

@@ -18,6 +18,8 @@ type Grant struct {
 	Policies []policy.Named
 	// RolePolicy names a policy of the registry, looked up at every decision, instead of Policies.
 	RolePolicy string
+	// UserPolicies name policies of the registry as RolePolicy does, of a user with a password.
+	UserPolicies []string
 	// Context holds further keys for variables and conditions, as policy.Context.Extra.
 	Context map[string][]string
 	// CertificateID is the certificate that the grant hangs on: it must be ACTIVE; "" for none.
@@ -40,14 +42,14 @@ func (r *Request) concerns(ids map[string]bool) bool {
 	case g == nil:
 		return false
 	}
-	return g.CertificateID != "" && ids[g.CertificateID] || g.RolePolicy != "" && ids[""]
+	return g.CertificateID != "" && ids[g.CertificateID] || (g.RolePolicy != "" || g.UserPolicies != nil) && ids[""]
 }
 
 // Authenticator finds out who a client is by its CONNECT packet. It may take seconds: it is called
 // on the connection's own goroutine and holds nobody else up.
 type Authenticator interface {
 	// Authenticate returns the principal and what it may do. Errors match ErrCredentials or ErrBusy,
-	// or mean that the client cannot be judged.
+	// or mean that the client cannot be judged. The grant of an anonymous client is nil.
 	Authenticate(ctx context.Context, r *Request, p *mqtt.Connect) (Principal, *Grant, error)
 }
 
@@ -86,7 +88,9 @@ func (c *Conn) authenticate(ctx context.Context, p *mqtt.Connect, by Authenticat
 		c.all.refusedAs(denial.Identity, *r, err.Error())
 		return &refusal{code, err.Error()}
 	}
-	r.Principal, r.Grant = principal, grant
+	if r.Principal, r.Grant = principal, grant; grant == nil {
+		return nil
+	}
 	c.custom = &custom{}
 	c.custom.grant.Store(grant)
 	c.custom.ctx, c.custom.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -153,6 +157,17 @@ func (k *custom) again(after time.Duration) {
 	defer k.mu.Unlock()
 	if !k.stopped {
 		k.refresh.Reset(after)
+	}
+}
+
+// EndUser ends the connections of a user with a password.
+func (a *Sessions) EndUser(name, reason string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c := range a.conns {
+		if r := &c.request; r.Principal.Kind == Custom && r.Principal.ID == name && r.Grant != nil && r.Grant.UserPolicies != nil {
+			c.end(ending{AuthError, mqtt.NotAuthorized, reason})
+		}
 	}
 }
 
