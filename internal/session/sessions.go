@@ -80,7 +80,7 @@ func Open(ctx context.Context, cfg Config) (*Sessions, error) {
 func (a *Sessions) load(ctx context.Context) error {
 	now := time.Now()
 	err := a.db.Query(ctx, `SELECT client_id, expiry, offline_since FROM session`, nil, func(row store.Row) error {
-		s := &Session{all: a, persistent: true}
+		s := &Session{all: a, persistent: true, restored: true}
 		var since int64
 		if err := row.Scan(&s.id, &s.expiry, &since); err != nil {
 			return err
@@ -346,7 +346,7 @@ func (a *Sessions) discardState(s *Session) error {
 	had := s.persistent
 	s.subscriptions = nil
 	s.inflight, s.queue, s.incoming = window{}, fifo{}, nil
-	s.backlog, s.loaded, s.persistent = 0, s.seq, false
+	s.backlog, s.loaded, s.persistent, s.restored = 0, s.seq, false, false
 	will, from := s.will, s.willFrom
 	s.will = nil
 	s.mu.Unlock()

@@ -38,6 +38,13 @@ func (y *tally) acked(n int) {
 	y.acknowledged += n
 }
 
+// now is what has been acknowledged so far.
+func (y *tally) now() int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.acknowledged
+}
+
 // answered notes an error of the server's that is an answer.
 func (y *tally) answered(err error) {
 	var r *refused
