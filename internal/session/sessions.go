@@ -39,7 +39,8 @@ type Sessions struct {
 	count       counters
 	completions completions
 	paces       *paces
-	clock       atomic.Int64 // milliseconds since 1970, coarse
+	epoch       time.Time    // an hour before Open, so that no later time is 0
+	clock       atomic.Int64 // milliseconds since epoch, coarse
 	generations atomic.Uint32
 	warned      atomic.Int64 // the second of the last warning about a client
 	rested      int          // of tickLoop: connections that gave memory back since returned
@@ -65,7 +66,8 @@ func Open(ctx context.Context, cfg Config) (*Sessions, error) {
 		a.lifecycle = silence{}
 	}
 	a.paces = newPaces(cfg.Limits.Rates)
-	a.clock.Store(time.Now().UnixMilli())
+	a.epoch = time.Now().Add(-time.Hour)
+	a.clock.Store(a.coarse(time.Now()))
 	if err := a.db.Migrate(ctx, "session", schema); err != nil {
 		return nil, err
 	}
