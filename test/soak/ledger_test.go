@@ -26,6 +26,7 @@ type tally struct {
 	kind string
 	mu   sync.Mutex
 	acknowledged, lost, doubled, disordered,
+	repeated, // came again, where that may be
 	refused int
 	faults []string // the first ones, in words
 }
@@ -43,6 +44,12 @@ func (y *tally) now() int {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	return y.acknowledged
+}
+
+func (y *tally) again() {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.repeated++
 }
 
 // answered notes an error of the server's that is an answer.
@@ -77,11 +84,11 @@ func (y *tally) disorder(format string, args ...any) {
 func report(t testing.TB, what string, writers []writer) {
 	t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n| kind | acknowledged | lost | doubled | out of order |\n|---|--:|--:|--:|--:|\n", what)
+	fmt.Fprintf(&b, "%s\n| kind | acknowledged | lost | doubled | out of order | came again |\n|---|--:|--:|--:|--:|--:|\n", what)
 	for _, w := range writers {
 		y := w.counts()
 		y.mu.Lock()
-		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d |\n", y.kind, y.acknowledged, y.lost, y.doubled, y.disordered)
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d |\n", y.kind, y.acknowledged, y.lost, y.doubled, y.disordered, y.repeated)
 		if y.lost+y.doubled+y.disordered > 0 {
 			t.Errorf("%s: %s", y.kind, strings.Join(y.faults, "\n  "))
 		}

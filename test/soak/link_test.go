@@ -139,12 +139,11 @@ func (p *publisher) run(s *site, stop <-chan struct{}) error {
 	p.mu.Unlock()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		err := p.read(l)
+		p.read(l)
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.stopped = true
 		p.room.Broadcast()
-		_ = err
 	})
 	wg.Go(func() {
 		<-stop
@@ -204,18 +203,16 @@ func (p *publisher) packet(b []byte, m *sent, dup bool) []byte {
 	return pkt.Append(b, mqtt.V311)
 }
 
-func (p *publisher) read(l *link) error {
+// read takes acknowledgements until the connection ends.
+func (p *publisher) read(l *link) {
 	for {
 		h, body, err := l.next()
 		if err != nil {
-			return err
+			return
 		}
 		var a mqtt.Ack
-		if err := a.Decode(h.Type(), body, mqtt.V311); err != nil {
-			return err
-		}
-		if err := p.take(l, h.Type(), a.PacketID); err != nil {
-			return err
+		if a.Decode(h.Type(), body, mqtt.V311) != nil || p.take(l, h.Type(), a.PacketID) != nil {
+			return
 		}
 	}
 }

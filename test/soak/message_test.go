@@ -214,7 +214,9 @@ func (r *receiver) take(p *mqtt.Publish) {
 		r.tracks[name] = t
 	}
 	first := t.seen[v.N] == 0
-	t.seen[v.N]++
+	if t.seen[v.N]++; t.seen[v.N] == 2 {
+		r.tally.again()
+	}
 	if first && v.N != t.last+1 {
 		r.tally.disorder("message %d of %s after %d", v.N, name, t.last)
 	}

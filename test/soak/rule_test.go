@@ -23,7 +23,6 @@ type posts struct {
 
 	mu      sync.Mutex
 	got     map[string]map[int]int // by topic
-	again   int                    // that came more than once
 	enable  string
 	offline time.Time // the server answers 503 until then
 }
@@ -58,7 +57,7 @@ func (w *posts) serve(rw http.ResponseWriter, r *http.Request) {
 			w.got[p.T] = make(map[int]int)
 		}
 		if w.got[p.T][p.N]++; w.got[p.T][p.N] == 2 {
-			w.again++
+			w.again()
 		}
 	}
 }
