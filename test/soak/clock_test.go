@@ -96,7 +96,9 @@ func TestClockJumps(t *testing.T) {
 	set(0)
 	s.env = []string{"BERTH_SOAK_CLOCK_FILE=" + file}
 	s.now = func() time.Time { return time.Now().Add(time.Duration(offset.Load()) * time.Second) }
-	writers := append([]writer{newThings(), newCertificates(), newShadows(), newJobs(), newRetained(), newReadings(), newPosts(t)}, newMessages()...)
+	posts := newPosts(t)
+	posts.replays = true
+	writers := append([]writer{newThings(), newCertificates(), newShadows(), newJobs(), newRetained(), newReadings(), posts}, newMessages()...)
 	s.open(writers)
 	silent, err := dialLink(s, "silent") // with a keep-alive of ten minutes
 	if err != nil {

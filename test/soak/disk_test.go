@@ -70,11 +70,22 @@ func (s *site) progress(t *testing.T, writers []writer, what string, do func()) 
 	for i, w := range writers {
 		before[i] = w.counts().now()
 	}
-	s.during(writers, do)
-	for i, w := range writers {
-		if y := w.counts(); y.now() == before[i] {
-			t.Errorf("%s: nothing of %q was acknowledged", what, y.kind)
+	waiting := func() (kinds []string) {
+		for i, w := range writers {
+			if y := w.counts(); y.now() == before[i] {
+				kinds = append(kinds, y.kind)
+			}
 		}
+		return kinds
+	}
+	s.during(writers, func() {
+		do()
+		for deadline := time.Now().Add(20 * time.Second); len(waiting()) > 0 && time.Now().Before(deadline); {
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+	if kinds := waiting(); len(kinds) > 0 {
+		t.Errorf("%s: nothing was acknowledged of %q", what, kinds)
 	}
 }
 

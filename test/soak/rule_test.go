@@ -20,6 +20,7 @@ type posts struct {
 	tally
 	*httptest.Server
 	publishers []*publisher
+	replays    bool // what has been given up is tried again: the day of tries may have passed
 
 	mu      sync.Mutex
 	got     map[string]map[int]int // by topic
@@ -92,9 +93,12 @@ func (w *posts) write(ctx context.Context, s *site) {
 }
 
 // check waits for everything at the end only: until then the queue outlives the kills.
-func (w *posts) check(_ *site, everything bool) {
+func (w *posts) check(s *site, everything bool) {
 	if !everything {
 		return
+	}
+	if w.replays {
+		s.must("POST", "/berth/rules/post/replay", nil, nil)
 	}
 	for deadline := time.Now().Add(120 * time.Second); w.missing(nil) > 0 && time.Now().Before(deadline); {
 		time.Sleep(20 * time.Millisecond)
