@@ -191,15 +191,23 @@ type logIndex struct {
 	copied uint32 // of them, to the database file
 }
 
-// readLogIndex reads the header of an index. One that is not whole says nothing.
+// readLogIndex reads the header of an index; of one that is not there nothing is known.
 func readLogIndex(path string) (x logIndex) {
 	f, err := os.Open(path)
 	if err != nil {
 		return x
 	}
 	defer f.Close()
-	var b [100]byte
-	if _, err := io.ReadFull(f, b[:]); err != nil || !bytes.Equal(b[:48], b[48:96]) || b[12] == 0 {
+	b := make([]byte, logIndexHeader)
+	n, _ := io.ReadFull(f, b)
+	return parseLogIndex(b[:n])
+}
+
+const logIndexHeader = 100 // twice 48 bytes, and the number of frames copied
+
+// parseLogIndex reads a header. One that is not whole says nothing.
+func parseLogIndex(b []byte) (x logIndex) {
+	if len(b) < logIndexHeader || !bytes.Equal(b[:48], b[48:96]) || b[12] == 0 {
 		return x
 	}
 	native := binary.NativeEndian
