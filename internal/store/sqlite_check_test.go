@@ -60,7 +60,7 @@ func open(t *testing.T, files map[string][]byte) (items int, err error) {
 	return items, db.QueryRow(context.Background(), `SELECT count(*) FROM item`, nil, &items)
 }
 
-// TestDamagedLog damages the write-ahead log in every frame and cuts it everywhere: what opens has all
+// TestDamagedLog damages the write-ahead log in every third frame and cuts it there: what opens has all
 // commits, unless what is missing can have been a commit under way when the power failed.
 func TestDamagedLog(t *testing.T) {
 	t.Parallel()
@@ -76,7 +76,7 @@ func TestDamagedLog(t *testing.T) {
 		if power {
 			left = nil
 		}
-		for at := logHeader; at < len(wal); at += size {
+		for at := logHeader; at < len(wal); at += 3 * size {
 			for name, changed := range map[string][]byte{"flipped": bytes.Clone(wal), "cut": bytes.Clone(wal[:at+size/2])} {
 				if name == "flipped" {
 					changed[at+size/2] ^= 1
