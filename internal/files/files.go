@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berth-iot/berth/internal/seal"
 	"github.com/berth-iot/berth/internal/store"
 )
 
@@ -81,7 +82,7 @@ func (f *Files) loadKey(path string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		b = make([]byte, sha256.Size)
 		rand.Read(b)
-		err = os.WriteFile(path, b, 0o600)
+		err = seal.WriteFile(path, b)
 	}
 	if err == nil && len(b) != sha256.Size {
 		err = fmt.Errorf("%s has %d bytes, not %d", path, len(b), sha256.Size)

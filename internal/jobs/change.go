@@ -41,11 +41,18 @@ func (c *change) attend(j *record, at time.Time) {
 	if at.IsZero() {
 		return
 	}
+	if !at.After(c.at) {
+		at = c.turn()
+	}
 	if j.attention.IsZero() || at.Before(j.attention) {
 		j.attention = at
 	}
 	c.wakeAt(at)
 }
+
+// turn is a time for what has to be done at once, in the order of asking: it has come whatever the clock
+// is set to until then.
+func (s *Service) turn() time.Time { return instant(s.turns.Add(1)) }
 
 func (c *change) wakeAt(at time.Time) {
 	if c.wake.IsZero() || at.Before(c.wake) {

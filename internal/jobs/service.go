@@ -46,6 +46,7 @@ type Service struct {
 	inbox    *inbox
 	worker   *worker
 	position atomic.Int64
+	turns    atomic.Int64 // see turn
 }
 
 // Open prepares the tables and starts the service. It takes no message yet: hand Owner to the router
@@ -82,7 +83,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 // resume makes continuous jobs look at their groups again: members may have come while the server
 // was down.
 func (s *Service) resume(ctx context.Context) error {
-	now := millis(s.now())
+	now := millis(s.turn())
 	return s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		_, err := tx.Exec(`UPDATE job SET phase = ?, cursor = '{}', attention_at = ? WHERE selection = ? AND status = ? AND phase IN (?, ?)`,
 			phaseExpanding, now, Continuous, JobInProgress, phaseNone, phaseRolling)

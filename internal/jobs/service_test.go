@@ -24,6 +24,7 @@ type bench struct {
 	dir string
 	db  *store.DB
 	reg *registry.Registry
+	now func() time.Time // may be nil
 }
 
 const (
@@ -52,7 +53,7 @@ func (b *bench) open() {
 	b.check(err)
 	r, err := router.New(ctx, topic.AWS, b.db)
 	b.check(err)
-	b.Service, err = Open(ctx, Config{Store: b.db, Router: r, Registry: b.reg})
+	b.Service, err = Open(ctx, Config{Store: b.db, Router: r, Registry: b.reg, Now: b.now})
 	b.check(err)
 	b.reg.Observe(b.Service)
 }
@@ -326,6 +327,25 @@ func TestContinuousJobFollowsGroups(t *testing.T) {
 		if _, err := b.AssociateTargets(ctx, "none", []string{thingARN + "late"}, ""); !errors.Is(err, ErrNotFound) {
 			t.Error(err)
 		}
+	})
+}
+
+// TestClockSetBack: a job that was made before the clock was set back goes on at once, not when the old
+// time comes again.
+func TestClockSetBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer func() { b.close() }()
+		b.things("", 2)
+		b.now = func() time.Time { return time.Now().Add(240 * time.Hour) }
+		b.restart()
+		b.worker.close() // it stops before it has seen the job
+		b.create("j", Definition{}, Snapshot, thingARN+"T0000", thingARN+"T0001")
+		b.now = nil
+		b.restart()
+		settle()
+		b.counts("j", Counts{Queued: 2})
 	})
 }
 

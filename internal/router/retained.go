@@ -76,10 +76,9 @@ func (r *retained) publish(p *Publication) {
 	r.mu.Lock()
 	defer r.mu.Unlock() // held over queueing, so that memory and disk agree on the order
 	if len(p.Payload) == 0 {
-		if r.tree.Remove(p.Topic) {
+		// What is not in memory may still be on disk, if an earlier removal failed there.
+		if r.tree.Remove(p.Topic) || done != nil {
 			r.db.Delete(retainedTable, [][]any{{p.Topic}}, done)
-		} else if done != nil {
-			done(nil)
 		}
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-iot/berth/internal/store"
 	"github.com/berth-iot/berth/internal/store/storetest"
 	"github.com/berth-iot/berth/mqtt"
 	"github.com/berth-iot/berth/topic"
@@ -190,5 +191,47 @@ func BenchmarkPublish(b *testing.B) {
 				pub.PublishTo(rt, p)
 			}
 		})
+	}
+}
+
+// TestRemovalThatFailed: a retained message that could not be removed from disk is removed there by the
+// next attempt, although it is no longer in memory.
+func TestRemovalThatFailed(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	db := storetest.Open(t, t.TempDir())
+	defer db.Close()
+	r, err := New(ctx, topic.AWS, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func(payload string) error {
+		done := make(chan error, 1)
+		r.Publish(&Publication{Topic: "a", Payload: []byte(payload), QoS: 1, Retain: true,
+			Acknowledger: AcknowledgeFunc(func(err error) { done <- err })}, nil)
+		return <-done
+	}
+	rename := func(from, to string) {
+		if err := db.Write(ctx, func(tx *store.Tx) error {
+			_, err := tx.Exec("ALTER TABLE " + from + " RENAME TO " + to)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := publish("kept"); err != nil {
+		t.Fatal(err)
+	}
+	rename("retained_message", "hidden")
+	if err := publish(""); err == nil {
+		t.Error("a removal that failed is acknowledged")
+	}
+	rename("hidden", "retained_message")
+	if err := publish(""); err != nil {
+		t.Error(err)
+	}
+	n := 0
+	if err := db.QueryRow(ctx, `SELECT count(*) FROM retained_message`, nil, &n); err != nil || n != 0 {
+		t.Errorf("%d rows are left, %v", n, err)
 	}
 }

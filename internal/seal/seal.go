@@ -72,7 +72,16 @@ func WriteFile(path string, data []byte) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	d.Sync() // where folders can be: the new name is on disk then
+	return nil
 }
 
 // Seal encrypts a secret. name is whose it is: it opens under that name only.

@@ -405,7 +405,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 		defer cancel()
-		err = s.db.Flush(ctx)
+		err = s.db.Probe(ctx)
 	}
 	if err != nil {
 		http.Error(w, "store: "+err.Error(), http.StatusServiceUnavailable)

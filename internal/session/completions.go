@@ -75,6 +75,12 @@ func (q *completions) run() {
 		for i, a := range acks {
 			acks[i] = completion{}
 			c := a.conn
+			if id, ok := c.owed.identifier(a.number); ok {
+				c.session.arrived(c, id, a.code)
+			}
+			if a.code != mqtt.Success && c.version != mqtt.V5 {
+				c.end(ending{ServerError, mqtt.UnspecifiedError, "a message could not be kept"})
+			}
 			scratch = c.owed.settle(a.number, a.code, c.version, scratch[:0])
 			if len(scratch) == 0 {
 				continue

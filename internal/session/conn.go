@@ -410,6 +410,8 @@ func (c *Conn) handleAck(t mqtt.Type, body []byte) error {
 		}
 		c.acks = mqtt.AppendAck(c.acks, mqtt.PUBREL, a.PacketID, mqtt.Success, c.version)
 		return nil
+	case t == mqtt.PUBCOMP && d.state != released && s.restored && d.qos == 2:
+		return nil // of a PUBREL that Session.clear has sent
 	case t == mqtt.PUBCOMP && d.state != released:
 		return disconnect(ClientError, mqtt.ProtocolError, "%s does not fit the message's state", t)
 	}

@@ -49,7 +49,8 @@ func (o *owed) settle(number uint64, code mqtt.ReasonCode, v mqtt.Version, dst [
 	for n < len(o.list) && o.list[n].done {
 		d := o.list[n]
 		if d.code != mqtt.Success && v != mqtt.V5 {
-			// MQTT 3.1.1 cannot say that it failed: the client sends the message again.
+			// MQTT 3.1.1 cannot say that it failed: the connection ends, and the client sends the
+			// message again on the next one.
 		} else if d.qos == 2 {
 			dst = mqtt.AppendAck(dst, mqtt.PUBREC, d.id, d.code, v)
 		} else {
@@ -66,6 +67,17 @@ func (o *owed) settle(number uint64, code mqtt.ReasonCode, v mqtt.Version, dst [
 		o.settled.Broadcast()
 	}
 	return dst
+}
+
+// identifier returns the packet identifier of a debt that is a QoS 2 message.
+func (o *owed) identifier(number uint64) (id uint16, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if number < o.first || number-o.first >= uint64(len(o.list)) {
+		return 0, false
+	}
+	d := &o.list[number-o.first]
+	return d.id, d.qos == 2
 }
 
 // wait blocks while limit or more are owed; stop ends the wait.

@@ -87,20 +87,16 @@ func (c *Conn) handlePublish(h mqtt.Header, body []byte) error {
 		c.publisher.PublishTo(rt, pn)
 		return nil
 	}
+	var arrived *arrival
 	if p.QoS == 2 {
-		s := c.session
-		s.mu.Lock()
-		_, again := s.incoming[p.PacketID]
-		if !again {
-			if s.incoming == nil {
-				s.incoming = make(map[uint16]struct{})
-			}
-			s.incoming[p.PacketID] = struct{}{}
-		}
-		unreleased := len(s.incoming)
-		s.mu.Unlock()
+		var again, waits bool
+		var unreleased int
+		arrived, again, waits, unreleased = c.arrive(p.PacketID)
 		if c.version == mqtt.V5 && unreleased > limits.Inflight { // [MQTT-3.3.4-9]
 			return disconnect(ClientError, mqtt.ReceiveMaximumExceeded, "more than %d QoS 2 messages without PUBREL", limits.Inflight)
+		}
+		if waits {
+			return c.holdBack()
 		}
 		if again { // [MQTT-4.3.3-10]
 			c.answer(2, p.PacketID, mqtt.Success)
@@ -112,6 +108,11 @@ func (c *Conn) handlePublish(h mqtt.Header, body []byte) error {
 	}
 	if c.publisher.PublishTo(rt, pn) {
 		return c.holdBack()
+	}
+	if arrived != nil {
+		c.session.mu.Lock()
+		arrived.from = nil
+		c.session.mu.Unlock()
 	}
 	c.answer(p.QoS, p.PacketID, mqtt.Success)
 	return nil

@@ -48,7 +48,8 @@ type Session struct {
 
 	unsettled atomic.Int32 // rows on their way to the queue table
 
-	incoming map[uint16]struct{} // QoS 2 packet identifiers received and not yet released
+	incoming map[uint16]*arrival // QoS 2 messages received and not yet released, by packet identifier
+	restored bool                // from disk, without the packet identifiers of before
 
 	will     *mqtt.Will // to be published when its delay has passed
 	willFrom *router.Origin
@@ -125,6 +126,7 @@ func (s *Session) Deliver(p *router.Publication, t *router.Target) {
 			s.accept(&d, p, t)
 		}
 		id, _ := s.inflight.add(d)
+		s.clear(c, qos, id)
 		if !c.appendPublication(p, t, qos, retain, id) {
 			s.discard(s.inflight.find(id))
 			return
@@ -224,6 +226,7 @@ func (s *Session) pump() bool {
 			d.message = nil
 		}
 		id, place := s.inflight.add(d)
+		s.clear(c, d.qos, id)
 		if !c.appendMessage(m, d.qos, d.retain, false, id, d.ids) {
 			s.discard(place)
 			continue
@@ -240,6 +243,16 @@ func (s *Session) pump() bool {
 		}
 	}
 	return moved
+}
+
+// clear makes the client forget a message that it may hold under a packet identifier of before the
+// server's start: it would take a new one for that and drop it [MQTT-4.3.3-2]. Whether it holds one or
+// not, it answers PUBREL with PUBCOMP, which is no error in recovery (MQTT 5, section 4.3.3, reason code
+// 0x92).
+func (s *Session) clear(c *Conn, qos byte, id uint16) {
+	if qos == 2 && s.restored && s.inflight.firstTime() {
+		c.append(mqtt.AppendAck(nil, mqtt.PUBREL, id, mqtt.Success, c.version))
+	}
 }
 
 // drop gives up a delivery that is not in the window.

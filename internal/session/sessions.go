@@ -39,7 +39,8 @@ type Sessions struct {
 	count       counters
 	completions completions
 	paces       *paces
-	clock       atomic.Int64 // milliseconds since 1970, coarse
+	epoch       time.Time    // an hour before Open, so that no later time is 0
+	clock       atomic.Int64 // milliseconds since epoch, coarse
 	generations atomic.Uint32
 	warned      atomic.Int64 // the second of the last warning about a client
 	rested      int          // of tickLoop: connections that gave memory back since returned
@@ -65,7 +66,8 @@ func Open(ctx context.Context, cfg Config) (*Sessions, error) {
 		a.lifecycle = silence{}
 	}
 	a.paces = newPaces(cfg.Limits.Rates)
-	a.clock.Store(time.Now().UnixMilli())
+	a.epoch = time.Now().Add(-time.Hour)
+	a.clock.Store(a.coarse(time.Now()))
 	if err := a.db.Migrate(ctx, "session", schema); err != nil {
 		return nil, err
 	}
@@ -80,7 +82,7 @@ func Open(ctx context.Context, cfg Config) (*Sessions, error) {
 func (a *Sessions) load(ctx context.Context) error {
 	now := time.Now()
 	err := a.db.Query(ctx, `SELECT client_id, expiry, offline_since FROM session`, nil, func(row store.Row) error {
-		s := &Session{all: a, persistent: true}
+		s := &Session{all: a, persistent: true, restored: true}
 		var since int64
 		if err := row.Scan(&s.id, &s.expiry, &since); err != nil {
 			return err
@@ -346,7 +348,7 @@ func (a *Sessions) discardState(s *Session) error {
 	had := s.persistent
 	s.subscriptions = nil
 	s.inflight, s.queue, s.incoming = window{}, fifo{}, nil
-	s.backlog, s.loaded, s.persistent = 0, s.seq, false
+	s.backlog, s.loaded, s.persistent, s.restored = 0, s.seq, false, false
 	will, from := s.will, s.willFrom
 	s.will = nil
 	s.mu.Unlock()

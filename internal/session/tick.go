@@ -22,7 +22,7 @@ func (a *Sessions) tickLoop() {
 		case <-a.stop:
 			return
 		case now := <-t.C:
-			a.clock.Store(now.UnixMilli())
+			a.clock.Store(a.coarse(now))
 			a.storeHeld(now)
 			a.sendPaced()
 			a.meetDeadlines(now)
@@ -43,8 +43,12 @@ func (a *Sessions) tickLoop() {
 	}
 }
 
+// coarse is a time for the coarse clock. It counts from the start by the monotonic clock: when the time of
+// day is set, nobody becomes silent by it and nothing that is held waits longer.
+func (a *Sessions) coarse(t time.Time) int64 { return t.Sub(a.epoch).Milliseconds() }
+
 func (a *Sessions) endSilent(now time.Time) {
-	ms := now.UnixMilli()
+	ms := a.coarse(now)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for c := range a.conns {
@@ -60,7 +64,7 @@ const idleTime = 10 * time.Second
 // releaseIdle makes connections that have been silent for a while give memory back, once for each
 // silence: the reader's stack, the buffers of TLS, the routes of topics.
 func (a *Sessions) releaseIdle(now time.Time) {
-	before := now.Add(-idleTime).UnixMilli()
+	before := a.coarse(now.Add(-idleTime))
 	var idle []*Conn
 	a.mu.Lock()
 	all := len(a.conns)
@@ -104,7 +108,7 @@ func (a *Sessions) storeHeld(now time.Time) {
 	holders := a.holders
 	a.holders = nil
 	a.mu.Unlock()
-	before := now.Add(-a.limits.HoldTime).UnixMilli()
+	before := a.coarse(now.Add(-a.limits.HoldTime))
 	still := holders[:0]
 	for _, s := range holders {
 		if s.storeHeld(before) {

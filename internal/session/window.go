@@ -35,7 +35,11 @@ type window struct {
 	n     int    // places in use, acknowledged ones among them
 	first uint16 // identifier of the head minus 1
 	open  int    // places not acknowledged
+	given int    // identifiers given so far, until all have been
 }
+
+// firstTime reports whether the identifier that add has just returned was given for the first time.
+func (w *window) firstTime() bool { return w.given <= maxPacketID }
 
 // full reports whether limit deliveries are unacknowledged, or identifiers run out because one of
 // them stays unacknowledged.
@@ -57,6 +61,7 @@ func (w *window) add(d delivery) (id uint16, place *delivery) {
 	id = uint16((int(w.first)+w.n)%maxPacketID) + 1
 	w.n++
 	w.open++
+	w.given = min(w.given+1, maxPacketID+1)
 	return id, place
 }
 

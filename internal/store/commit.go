@@ -99,6 +99,7 @@ func (db *DB) commitLoop() {
 			// One operation spoilt the transaction: give each its own, so that only it fails.
 			for i := range batch {
 				batch[i].err = db.commit(batch[i : i+1])
+				db.distrust(batch[i].err)
 			}
 			err = nil
 		}
@@ -110,6 +111,7 @@ func (db *DB) commitLoop() {
 			db.stats.Operations += uint64(len(batch))
 		}
 		db.mu.Unlock()
+		db.distrust(err)
 		if err != nil && !errors.Is(err, ErrUnavailable) {
 			db.log.Error("commit failed", "operations", len(batch), "error", err)
 		}

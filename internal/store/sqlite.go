@@ -15,6 +15,8 @@ import (
 
 // sqlite is a database in a file.
 type sqlite struct {
+	path        string
+	unchecked   bool // too large to be read before it is used
 	read, write *sql.DB
 	reads       statements
 	conn        *sql.Conn // the committer's
@@ -27,10 +29,14 @@ func openSQLite(ctx context.Context, path string) (_ *sqlite, err error) {
 		return nil, err
 	}
 	f.Close()
-	s := &sqlite{}
+	if err := checkLog(path); err != nil {
+		return nil, err
+	}
+	s := &sqlite{path: path}
 	defer func() {
 		if err != nil {
 			s.close()
+			err = damaged(path, err)
 		}
 	}()
 	if s.write, err = sqlitePool(path, false); err != nil {
@@ -47,7 +53,11 @@ func openSQLite(ctx context.Context, path string) (_ *sqlite, err error) {
 		return nil, err
 	}
 	s.tx = sqliteTx{conn: s.conn, prepared: make(map[string]*sql.Stmt)}
-	return s, nil
+	if info, err := os.Stat(path); err != nil || info.Size() > maxChecked {
+		s.unchecked = true
+		return s, err
+	}
+	return s, s.quickCheck(ctx)
 }
 
 // sqlitePool opens a pool on one file. synchronous=FULL is what makes a commit in WAL mode survive
@@ -98,7 +108,8 @@ func (s *sqlite) close() error {
 
 func (s *sqlite) connect(context.Context) error { return nil }
 
-func (s *sqlite) commit(batch []operation) error {
+func (s *sqlite) commit(batch []operation) (err error) {
+	defer func() { err = damaged(s.path, err) }()
 	ctx := context.Background()
 	if _, err := s.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("%w: begin: %w", errDatabase, err)
@@ -130,6 +141,9 @@ func (s *sqlite) runFunc(tx *Tx, op *operation) error {
 		return err
 	}
 	op.err = callFunc(tx, op.fn)
+	if err := damaged(s.path, op.err); errors.Is(err, ErrDamaged) {
+		return fmt.Errorf("%w: %w", errDatabase, err)
+	}
 	if op.err != nil {
 		if _, err := tx.Exec("ROLLBACK TO op"); err != nil {
 			return err

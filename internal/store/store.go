@@ -11,6 +11,9 @@
 // BLOB columns, ON CONFLICT and RETURNING, no JSON operators. Text is compared by its bytes and has
 // no U+0000. Times are BIGINT milliseconds since 1970, and so are 0 and 1 for bool.
 //
+// A SQLite file is checked when it is opened: a damaged one, or a write-ahead log that lacks committed
+// transactions, is refused with [ErrDamaged]; damage that shows later ends the server.
+//
 // PostgreSQL can be away. What was committed when the connection broke is found out on the next one,
 // so that no write is reported failed that was carried out; what was not is tried again. Writes wait
 // ten seconds for it and fail with [ErrUnavailable] after that, those without a callback are kept until
@@ -81,6 +84,9 @@ type DB struct {
 	stats   Stats
 	outage  outage
 	lost    chan error
+
+	probe  sync.Mutex
+	probed bool // the table of Probe is there
 }
 
 // Stats counts what the committer has done since Open.
@@ -104,13 +110,40 @@ func Open(ctx context.Context, dir string, log *slog.Logger) (*DB, error) {
 // FileName is the name of the SQLite database in the data directory.
 const FileName = "berth.db"
 
-// OpenFile opens one SQLite database file, creating it with mode 0600.
+// OpenFile opens one SQLite database file, creating it with mode 0600. ErrDamaged.
 func OpenFile(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
 	b, err := openSQLite(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("open store %q: %w", path, err)
 	}
-	return start(b, log), nil
+	db := start(b, log)
+	if b.unchecked {
+		go func() {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			go func() {
+				select {
+				case <-db.closing:
+					cancel()
+				case <-ctx.Done():
+				}
+			}()
+			db.distrust(b.quickCheck(ctx))
+		}()
+	}
+	return db, nil
+}
+
+// distrust ends the use of a database that is damaged.
+func (db *DB) distrust(err error) {
+	if !errors.Is(err, ErrDamaged) {
+		return
+	}
+	db.log.Error("the database cannot be used any more", "error", err)
+	select {
+	case db.lost <- err:
+	default:
+	}
 }
 
 // OpenPostgres opens a schema of a PostgreSQL database by its URL, postgres://user:password@host/name,
@@ -203,6 +236,24 @@ func (db *DB) Delete(table *Table, keys [][]any, done func(error)) {
 func (db *DB) Flush(ctx context.Context) error {
 	return db.Write(ctx, func(*Tx) error { return nil })
 }
+
+// Probe returns when a row has reached the disk: a commit of nothing would succeed on a full one.
+func (db *DB) Probe(ctx context.Context) error {
+	db.probe.Lock()
+	defer db.probe.Unlock()
+	if !db.probed {
+		if err := db.Migrate(ctx, "probe", probeSchema); err != nil {
+			return err
+		}
+		db.probed = true
+	}
+	return db.Write(ctx, func(tx *Tx) error {
+		_, err := tx.Exec(`INSERT INTO store_probe (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at`, time.Now().UnixNano())
+		return err
+	})
+}
+
+var probeSchema = []string{`CREATE TABLE store_probe (id BIGINT PRIMARY KEY, at BIGINT NOT NULL)`}
 
 // Query runs a read outside any write transaction and calls scan for every row.
 func (db *DB) Query(ctx context.Context, query string, args []any, scan func(row Row) error) error {

@@ -1,0 +1,242 @@
+package soak
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/berth-iot/berth/internal/client"
+	"github.com/berth-iot/berth/mqtt"
+)
+
+// dial connects a client that keeps no state, and hands it every message.
+func dial(s *site, clientID string) (*client.Client, <-chan client.Message, error) {
+	box := make(chan client.Message, 1000)
+	c, err := client.Dial(context.Background(), client.Options{Address: s.plain(), ClientID: clientID, Version: mqtt.V311, CleanStart: true,
+		OnMessage: func(m client.Message) {
+			select {
+			case box <- m:
+			default:
+			}
+		}})
+	return c, box, err
+}
+
+var errGone = errors.New("the server is gone")
+
+// ask publishes a request to a service and returns its answer.
+func ask(ctx context.Context, c *client.Client, box <-chan client.Message, topic string, in any) (accepted bool, answer []byte, err error) {
+	b, err := json.Marshal(in)
+	if err != nil {
+		return false, nil, err
+	}
+	if _, err := c.Publish(ctx, client.Message{Topic: topic, Payload: b, QoS: 1}); err != nil {
+		return false, nil, err
+	}
+	for {
+		select {
+		case m := <-box:
+			if outcome, ok := strings.CutPrefix(m.Topic, topic+"/"); ok && (outcome == "accepted" || outcome == "rejected") {
+				return outcome == "accepted", m.Payload, nil
+			}
+		case <-c.Done():
+			return false, nil, errGone
+		case <-time.After(20 * time.Second):
+			return false, nil, fmt.Errorf("no answer on %s", topic)
+		case <-ctx.Done():
+			return false, nil, ctx.Err()
+		}
+	}
+}
+
+// shadows counts upwards in a few shadows, each by one writer. Every update is made once, so that a
+// shadow's version is its count.
+type shadows struct {
+	tally
+	list []*shadowWriter
+}
+
+type shadowWriter struct {
+	thing, name string
+	tried       int // highest count that was sent
+	acked       int // highest that was accepted
+}
+
+func newShadows() *shadows {
+	w := &shadows{tally: tally{kind: "shadow updates, classic and named"}}
+	for i := range 4 {
+		w.list = append(w.list, &shadowWriter{thing: fmt.Sprintf("lamp-%d", i), name: []string{"", "light"}[i%2]})
+	}
+	return w
+}
+
+func (w *shadows) prepare(*site) {}
+
+func (v *shadowWriter) path() string { return "/things/" + v.thing + "/shadow?name=" + v.name }
+
+func (v *shadowWriter) topic() string {
+	if v.name == "" {
+		return "$aws/things/" + v.thing + "/shadow/update"
+	}
+	return "$aws/things/" + v.thing + "/shadow/name/" + v.name + "/update"
+}
+
+// state returns count and version.
+func (v *shadowWriter) state(ctx context.Context, s *site) (n, version int, err error) {
+	var got struct {
+		State   struct{ Reported struct{ N int } }
+		Version int
+	}
+	path := v.path()
+	if v.name == "" {
+		path = strings.TrimSuffix(path, "?name=")
+	}
+	err = s.call(ctx, "GET", path, nil, &got)
+	if isMissing(err) {
+		return 0, 0, nil
+	}
+	return got.State.Reported.N, got.Version, err
+}
+
+func (w *shadows) write(ctx context.Context, s *site) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, v := range w.list {
+		wg.Go(func() { w.count(ctx, s, v) })
+	}
+}
+
+func (w *shadows) count(ctx context.Context, s *site, v *shadowWriter) {
+	c, box, err := dial(s, v.thing)
+	if err != nil {
+		return
+	}
+	defer c.Close(context.Background())
+	if _, err := c.Subscribe(ctx, mqtt.Subscription{Filter: v.topic() + "/+", QoS: 1}); err != nil {
+		return
+	}
+	n, _, err := v.state(ctx, s)
+	for ; err == nil && ctx.Err() == nil; n++ {
+		v.tried = max(v.tried, n+1)
+		in := object{"state": object{"reported": object{"n": n + 1}}}
+		if v.name != "" {
+			in["version"] = n
+		}
+		accepted, answer, err := ask(ctx, c, box, v.topic(), in)
+		if err != nil {
+			return
+		}
+		if !accepted {
+			w.answered(&refused{v.topic(), 0, string(answer)})
+			if n, _, err = v.state(ctx, s); err != nil {
+				return
+			}
+			n--
+			continue
+		}
+		var got struct{ Version int }
+		if json.Unmarshal(answer, &got); got.Version != n+1 {
+			w.double("%s: update %d has made version %d", v.topic(), n+1, got.Version)
+		}
+		v.acked = max(v.acked, n+1)
+		w.acked(1)
+	}
+}
+
+func (w *shadows) check(s *site, _ bool) {
+	for _, v := range w.list {
+		n, version, err := v.state(context.Background(), s)
+		switch {
+		case err != nil || n < v.acked:
+			w.loss("%s: count %d, %d was accepted: %v", v.topic(), n, v.acked, err)
+		case n > v.tried:
+			w.disorder("%s: count %d, no more than %d were sent", v.topic(), n, v.tried)
+		case n != version:
+			w.double("%s: count %d is version %d", v.topic(), n, version)
+		}
+	}
+}
+
+// retained replaces and removes the retained messages of a few topics, each by one writer.
+type retained struct {
+	tally
+	list []*retainedWriter
+}
+
+type retainedWriter struct {
+	topic        string
+	tried, acked int // numbers of changes; every fifth removes
+}
+
+func newRetained() *retained {
+	w := &retained{tally: tally{kind: "retained messages: set, removed"}}
+	for i := range 3 {
+		w.list = append(w.list, &retainedWriter{topic: fmt.Sprintf("keep/%d", i)})
+	}
+	return w
+}
+
+func (w *retained) prepare(*site) {}
+
+func retainedPayload(n int) []byte {
+	if n%5 == 0 {
+		return nil
+	}
+	return fmt.Append(nil, n)
+}
+
+func (w *retained) write(ctx context.Context, s *site) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, v := range w.list {
+		wg.Go(func() {
+			c, _, err := dial(s, "retained-"+url.PathEscape(v.topic))
+			if err != nil {
+				return
+			}
+			defer c.Close(context.Background())
+			for ctx.Err() == nil {
+				v.tried++
+				if _, err := c.Publish(ctx, client.Message{Topic: v.topic, Payload: retainedPayload(v.tried), QoS: 1, Retain: true}); err != nil {
+					return
+				}
+				v.acked = v.tried
+				w.acked(1)
+			}
+		})
+	}
+}
+
+// check: what is retained is the acknowledged message, or the one after it whose acknowledgement did not
+// come.
+func (w *retained) check(s *site, _ bool) {
+	for _, v := range w.list {
+		var got struct{ Payload string }
+		err := s.call(context.Background(), "GET", "/retainedMessage/"+url.PathEscape(v.topic), nil, &got)
+		if err != nil && !isMissing(err) {
+			w.loss("%s: %v", v.topic, err)
+			continue
+		}
+		text, _ := base64.StdEncoding.DecodeString(got.Payload)
+		if string(text) != string(retainedPayload(v.acked)) && string(text) != string(retainedPayload(v.tried)) {
+			w.loss("%s: %q is retained, %d is acknowledged, %d sent", v.topic, text, v.acked, v.tried)
+		}
+		// What was not acknowledged is known now.
+		v.acked = v.tried
+		if string(text) != string(retainedPayload(v.tried)) {
+			v.tried++
+			if len(text) > 0 {
+				fmt.Sscan(string(text), &v.acked)
+			} else {
+				v.acked = v.tried - 1 - (v.tried-1)%5
+			}
+			v.tried = v.acked
+		}
+	}
+}
