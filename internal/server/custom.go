@@ -3,8 +3,10 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/berth-iot/berth/internal/authorizer"
 	"github.com/berth-iot/berth/internal/awsapi"
@@ -12,6 +14,7 @@ import (
 	"github.com/berth-iot/berth/internal/domain"
 	"github.com/berth-iot/berth/internal/password"
 	"github.com/berth-iot/berth/internal/session"
+	"github.com/berth-iot/berth/internal/throttle"
 	"github.com/berth-iot/berth/mqtt"
 )
 
@@ -22,6 +25,7 @@ type logins struct {
 	users       *password.Users
 	domains     *domain.Domains
 	denials     *denial.Log
+	guesses     throttle.Throttle // of passwords
 }
 
 // Possible implements broker.CustomAuth.
@@ -71,7 +75,7 @@ func (l *login) Authenticate(ctx context.Context, r *session.Request, p *mqtt.Co
 	req := l.known
 	req.MQTT = &authorizer.MQTT{UserName: p.UserName, Password: p.Password, ClientID: p.ClientID}
 	if p.UserName != "" && l.users.Any() && !l.authorizers.Applies(&req) {
-		return l.user(ctx, p)
+		return l.user(ctx, r, p)
 	}
 	certificateID := ""
 	if r.Principal.Kind == session.Certificate {
@@ -94,8 +98,17 @@ func (l *login) Authenticate(ctx context.Context, r *session.Request, p *mqtt.Co
 }
 
 // user lets a client in by its user name and password.
-func (l *logins) user(ctx context.Context, p *mqtt.Connect) (session.Principal, *session.Grant, error) {
-	policies, err := l.users.Authenticate(ctx, p.UserName, p.Password)
+func (l *logins) user(ctx context.Context, r *session.Request, p *mqtt.Connect) (session.Principal, *session.Grant, error) {
+	var policies []string
+	now := time.Now()
+	err := error(nil)
+	if wait := l.guesses.Wait(r.SourceIP, p.UserName, now); wait > 0 {
+		err = fmt.Errorf("%w: too many wrong passwords of user %.128q came from here: the next is looked at in %d s", password.ErrRefused, p.UserName, int(wait.Seconds())+1)
+	} else if policies, err = l.users.Authenticate(ctx, p.UserName, p.Password); errors.Is(err, password.ErrRefused) {
+		l.guesses.Failed(r.SourceIP, p.UserName, now)
+	} else if err == nil {
+		l.guesses.Succeeded(r.SourceIP, p.UserName)
+	}
 	switch {
 	case errors.Is(err, password.ErrBusy):
 		err = &classed{err, session.ErrBusy}
@@ -123,7 +136,7 @@ func (l plainLogin) Authenticate(ctx context.Context, r *session.Request, p *mqt
 	if p.UserName == "" {
 		return r.Principal, nil, nil
 	}
-	return l.user(ctx, p)
+	return l.user(ctx, r, p)
 }
 
 // refusal gives an authorizer's refusal the kind that decides over the reason code.

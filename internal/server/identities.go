@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/berth-iot/berth/internal/authority"
 	"github.com/berth-iot/berth/internal/authorizer"
@@ -17,6 +18,7 @@ import (
 	"github.com/berth-iot/berth/internal/seal"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/internal/throttle"
 )
 
 // identities are the ways to prove who one is besides certificates and access keys: authorizers,
@@ -58,7 +60,8 @@ func (i *identities) open(ctx context.Context, cfg *Config) (err error) {
 	if err != nil {
 		return err
 	}
-	i.logins = &logins{i.authorizers, i.users, i.domains, i.denials}
+	i.logins = &logins{authorizers: i.authorizers, users: i.users, domains: i.domains, denials: i.denials,
+		guesses: throttle.Throttle{Limits: throttle.Limits{Free: 10, First: time.Second, Longest: time.Minute}}}
 	i.issuer, err = rolealias.NewIssuer(i.secrets.Derive, nil)
 	return err
 }

@@ -78,3 +78,29 @@ func TestPasswordUsers(t *testing.T) {
 		t.Errorf("a new user without password: %d", status)
 	}
 }
+
+// TestGuessedPasswords: who guesses waits, even with the right one at last; other users do not.
+func TestGuessedPasswords(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.api("POST", "/policies/users", map[string]string{"policyDocument": `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}`}, nil)
+	for _, name := range []string{"anna", "bert"} {
+		f.api("PUT", "/berth/users/"+name, map[string]any{"password": "geheim", "policies": []string{"users"}}, nil)
+	}
+	try := func(user, password string) mqtt.ReasonCode {
+		c, err := f.login(client.Options{ClientID: "c-" + user, CleanStart: true, UserName: user, Password: []byte(password)})
+		if err == nil {
+			c.Close(t.Context())
+		}
+		return code(err)
+	}
+	for range 12 {
+		try("anna", "guess")
+	}
+	if got := try("anna", "geheim"); got != mqtt.BadUserNameOrPassword {
+		t.Errorf("after many guesses the right password: %#x", got)
+	}
+	if got := try("bert", "geheim"); got != mqtt.Success {
+		t.Errorf("another user: %#x", got)
+	}
+}
