@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/berth-iot/berth/internal/outbound"
 )
 
 // Limits of a call (AWS IoT developer guide, "Pre-provisioning hooks" and "Creating and managing
@@ -47,13 +49,7 @@ const idleConnections = 32
 
 // New returns a caller that may run these programs, with an HTTP client of its own.
 func New(commands []string) *Caller {
-	c := &Caller{Commands: commands}
-	if t, ok := http.DefaultTransport.(*http.Transport); ok {
-		t = t.Clone()
-		t.MaxIdleConnsPerHost = idleConnections
-		c.HTTP = &http.Client{Transport: t}
-	}
-	return c
+	return &Caller{Commands: commands, HTTP: &http.Client{Transport: outbound.Transport(idleConnections)}}
 }
 
 // Check says why a target cannot be called: it is an http or https URL, `exec:` and the path of a

@@ -13,6 +13,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/hook"
+	"github.com/berth-iot/berth/internal/outbound"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
@@ -76,7 +77,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.HTTP == nil {
-		cfg.HTTP = &http.Client{}
+		cfg.HTTP = &http.Client{Transport: outbound.Transport(2)}
 	}
 	if cfg.Hooks == nil {
 		cfg.Hooks = &hook.Caller{}

@@ -23,6 +23,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/berth-iot/berth/internal/hook"
+	"github.com/berth-iot/berth/internal/outbound"
 	"github.com/berth-iot/berth/internal/registry"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/rules/action"
@@ -147,7 +148,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, now: cfg.Now, filters: make(map[string]uint32), slow: make(chan slowJob, maxSlow)}
 	s.run, s.cancel = context.WithCancel(context.Background())
-	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: parallel, IdleConnTimeout: time.Minute},
+	client := &http.Client{Transport: outbound.Transport(parallel),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	s.services = &action.Services{Topics: cfg.Topics, Lambda: cfg.Lambda, HTTP: client, Confirmed: s.confirmed, Publish: s.publish,
 		AWS: &action.AWS{Region: cfg.Registry.Region(), Account: cfg.Registry.Account()}, Tables: cfg.Tables}
