@@ -94,12 +94,14 @@ func Run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	root := New()
 	root.SetArgs(args)
+	stdout = onTerminal(stdout)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
+	stderr = onTerminal(stderr) // an error may quote what a device is called
 	fmt.Fprintf(stderr, "berth: %v\n", err)
 	var usage *usageError
 	if errors.As(err, &usage) {
