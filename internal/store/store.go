@@ -222,11 +222,17 @@ type Row interface{ Scan(dest ...any) error }
 type Table struct {
 	Name    string
 	Columns []string
-	Key     int // the first Key columns are the primary key
+	Key     int // the first Key columns are the primary key; 0 for rows that are only added
+	// Feed is the kind of change that other nodes of a cluster are told, with the text of the first
+	// column, when rows are written or deleted; empty for none.
+	Feed string
 }
 
 // conflict is what an INSERT does with rows whose key exists.
 func (t *Table) conflict() string {
+	if t.Key == 0 {
+		return ""
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, " ON CONFLICT (%s) DO ", strings.Join(t.Columns[:t.Key], ", "))
 	if len(t.Columns) == t.Key {
