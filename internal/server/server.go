@@ -31,6 +31,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iotrules"
 	"github.com/berth-iot/berth/internal/broker"
 	"github.com/berth-iot/berth/internal/ca"
+	"github.com/berth-iot/berth/internal/cluster"
 	"github.com/berth-iot/berth/internal/codesign"
 	"github.com/berth-iot/berth/internal/commands"
 	"github.com/berth-iot/berth/internal/console"
@@ -67,6 +68,7 @@ type Server struct {
 	cfg      Config
 	log      *slog.Logger
 	db       *store.DB
+	node     *cluster.Node // nil without a cluster
 	shadows  *shadow.Service
 	jobs     *jobs.Service
 	streams  *stream.Service
@@ -130,7 +132,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		}
 	}()
 
-	if s.db, err = cfg.store(ctx, log); err != nil {
+	if s.db, s.node, err = cfg.store(ctx, log); err != nil {
 		return nil, err
 	}
 	if s.tables, err = table.Open(ctx, cfg.Data, table.Config{Database: cfg.TableDatabase, Retention: cfg.TableRetention, MaxBytes: cfg.TableMaxBytes, Log: log}); err != nil {
@@ -185,7 +187,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	routes.Own(s.defender.Owner)
-	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials,
+	nodes, err := joinRouter(s.node, routes)
+	if err != nil {
+		return nil, err
+	}
+	s.sessions, err = session.Open(ctx, session.Config{Node: s.node, Interest: nodes, Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials,
 		Lifecycle: session.Listeners{events, s.index.Lifecycle(), s.defender, history}, Log: log})
 	s.defender.ObserveViolations(s.index.SetViolations)
 	if err != nil {
@@ -295,6 +301,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	mux.Handle("GET "+files.Path, stored.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
+	if s.node != nil {
+		if err := s.startNode(run, nodes); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.listen(run, mux, gauges.Handler()); err != nil {
 		return nil, err
 	}
@@ -469,6 +480,9 @@ func (s *Server) Close() error {
 	}
 	if s.tables != nil {
 		errs = append(errs, s.tables.Close())
+	}
+	if s.node != nil {
+		errs = append(errs, s.node.Leave(ctx))
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

@@ -64,6 +64,9 @@ func (c *Conn) handleSubscribe(body []byte) error {
 					s.subscriptions = make(map[string]router.Subscription)
 				}
 				s.subscriptions[sub.Filter] = rs
+				if s.place != nil && !exists {
+					c.all.interest.Add(sub.Filter, s.place.lasting)
+				}
 				if s.persistent {
 					rows = append(rows, subscriptionRow(s.id, sub.Filter, rs))
 				}
@@ -214,6 +217,9 @@ func (c *Conn) handleUnsubscribe(body []byte) error {
 		s.mu.Lock()
 		_, exists := s.subscriptions[filter]
 		delete(s.subscriptions, filter)
+		if exists && s.place != nil && s.conn == c {
+			c.all.interest.Remove(filter, s.place.lasting)
+		}
 		if exists && s.persistent {
 			rows = append(rows, []any{s.id, filter})
 		}
