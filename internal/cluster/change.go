@@ -48,7 +48,7 @@ func (n *Node) changeLoop(ctx context.Context) {
 		n.failed.Store(0)
 		if n.Leader() && time.Since(trim) > time.Minute {
 			trim = time.Now()
-			n.db.Submit(func(tx *store.Tx) error {
+			n.db.SubmitLoose(func(tx *store.Tx) error {
 				_, err := tx.Exec(`DELETE FROM cluster_change WHERE at < `+store.Now+` - ?`, changesKept.Milliseconds())
 				return err
 			}, nil)

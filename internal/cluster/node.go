@@ -223,7 +223,7 @@ func (n *Node) Leave(ctx context.Context) error {
 	}
 	var err error
 	if n.db.Available() == nil {
-		n.db.Submit(func(tx *store.Tx) error {
+		n.db.SubmitLoose(func(tx *store.Tx) error {
 			for _, inherit := range n.heirs {
 				if err := inherit(tx, n.Instance()); err != nil {
 					return err
@@ -242,7 +242,7 @@ func (n *Node) Leave(ctx context.Context) error {
 // bury declares a node dead if a condition over its row still holds.
 func (n *Node) bury(ctx context.Context, instance, condition string, args ...any) error {
 	gone := int64(0)
-	err := n.db.Write(ctx, func(tx *store.Tx) (err error) {
+	err := n.db.WriteLoose(ctx, func(tx *store.Tx) (err error) {
 		gone, err = tx.Exec(`DELETE FROM cluster_node WHERE `+condition, append([]any{instance}, args...)...)
 		if err != nil || gone == 0 {
 			return err
@@ -276,7 +276,7 @@ func (n *Node) beatLoop(ctx context.Context) {
 }
 
 func (n *Node) beat(ctx context.Context) {
-	err := n.db.Write(ctx, func(tx *store.Tx) error {
+	err := n.db.WriteLoose(ctx, func(tx *store.Tx) error {
 		_, err := tx.Exec(`UPDATE cluster_node SET applied = ? WHERE instance = ? AND applied <> ?`, n.version.Load(), n.Instance(), n.version.Load())
 		return err
 	})

@@ -183,7 +183,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if s.index, err = fleetindex.Open(ctx, fleetindex.Config{Store: s.db, Registry: reg, Shadows: s.shadows, Log: log}); err != nil {
 		return nil, err
 	}
-	if s.defender, err = defender.Open(ctx, defender.Config{Store: s.db, Router: routes, Registry: reg, Log: log}); err != nil {
+	if s.defender, err = defender.Open(ctx, defender.Config{Leads: s.leads(), Store: s.db, Router: routes, Registry: reg, Log: log}); err != nil {
 		return nil, err
 	}
 	routes.Own(s.defender.Owner)
@@ -233,7 +233,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
-	if s.updates, err = ota.Open(ctx, ota.Config{Store: s.db, Jobs: s.jobs, Streams: s.streams, Profiles: profiles, Log: log, ARN: reg.ARN,
+	if s.updates, err = ota.Open(ctx, ota.Config{Leads: s.leads(), Store: s.db, Jobs: s.jobs, Streams: s.streams, Profiles: profiles, Log: log, ARN: reg.ARN,
 		Address: objectAddress(cfg.Region)}); err != nil {
 		return nil, err
 	}
@@ -302,6 +302,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	if s.node != nil {
+		s.follow(reg, keys, kinds, others)
 		if err := s.startNode(run, nodes); err != nil {
 			return nil, err
 		}

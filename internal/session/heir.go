@@ -47,7 +47,7 @@ const mournBatch = 500
 func (a *Sessions) mourn(ctx context.Context) error {
 	for {
 		var abouts []string
-		err := a.db.Write(ctx, func(tx *store.Tx) error {
+		err := a.db.WriteLoose(ctx, func(tx *store.Tx) error {
 			abouts = abouts[:0]
 			return tx.Query(`UPDATE cluster_session c SET about = '' FROM (SELECT client_id, about FROM cluster_session
 				WHERE owner = '' AND about <> '' ORDER BY client_id LIMIT ? FOR UPDATE SKIP LOCKED) o
@@ -68,7 +68,7 @@ func (a *Sessions) mourn(ctx context.Context) error {
 			}
 		}
 		var wills [][]byte
-		err = a.db.Write(ctx, func(tx *store.Tx) error {
+		err = a.db.WriteLoose(ctx, func(tx *store.Tx) error {
 			wills = wills[:0]
 			return tx.Query(`UPDATE cluster_session c SET will = '', due = 0 FROM (SELECT client_id, will FROM cluster_session
 				WHERE owner = '' AND due <> 0 AND due <= `+store.Now+` ORDER BY client_id LIMIT ? FOR UPDATE SKIP LOCKED) o
@@ -98,7 +98,7 @@ func (a *Sessions) mourn(ctx context.Context) error {
 // expire ends the sessions whose clients have been away for too long, and forgets the places of those that
 // ended with their connections. A will that was to come later comes now [MQTT-3.1.3-9].
 func (a *Sessions) expire(ctx context.Context) error {
-	return a.db.Write(ctx, func(tx *store.Tx) error {
+	return a.db.WriteLoose(ctx, func(tx *store.Tx) error {
 		var ids []string
 		err := tx.Query(`SELECT s.client_id FROM session s JOIN cluster_session c ON c.client_id = s.client_id
 			WHERE c.owner = '' AND s.offline_since > 0 AND s.expiry <> ? AND s.offline_since + s.expiry * 1000 <= `+store.Now+`

@@ -149,7 +149,7 @@ func (a *Sessions) take(s *Session, c *Conn, will *mqtt.Will, expiry uint32) (*t
 
 func (a *Sessions) tryTake(ctx context.Context, s *Session, about string, will []byte, delay int64) (found *taken, owner string, err error) {
 	me := a.node.Instance()
-	err = a.db.Write(ctx, func(tx *store.Tx) error {
+	err = a.db.WriteLoose(ctx, func(tx *store.Tx) error {
 		found, owner = &taken{}, ""
 		err := tx.QueryRow(`INSERT INTO cluster_session AS c (client_id, owner, epoch, wanted, about, will, will_delay, due) VALUES (?, ?, 1, '', '', '', 0, 0)
 			ON CONFLICT (client_id) DO UPDATE SET owner = excluded.owner, epoch = c.epoch + 1, wanted = '' WHERE c.owner IN ('', excluded.owner)
@@ -276,7 +276,7 @@ func (a *Sessions) leave(s *Session, will *mqtt.Will, from *router.Origin, delay
 	s.mu.Unlock()
 	a.inbox.release(held)
 	me, stored := a.node.Instance(), encodeWill(will, from)
-	a.db.Submit(func(tx *store.Tx) error {
+	a.db.SubmitLoose(func(tx *store.Tx) error {
 		if !persistent {
 			_, err := tx.Exec(`DELETE FROM cluster_session WHERE client_id = ? AND owner = ?`, s.id, me)
 			return err
@@ -333,7 +333,7 @@ func (a *Sessions) release(clientID string) {
 	}
 	// A session that this node has not, it gives up too.
 	me := a.node.Instance()
-	a.db.Submit(func(tx *store.Tx) error {
+	a.db.SubmitLoose(func(tx *store.Tx) error {
 		_, err := tx.Exec(`UPDATE cluster_session SET owner = '', wanted = '' WHERE client_id = ? AND owner = ?`, clientID, me)
 		return err
 	}, ended)

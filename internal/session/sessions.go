@@ -430,11 +430,11 @@ func (a *Sessions) discardState(s *Session) error {
 	if !had {
 		return nil
 	}
-	return a.wait(func(done func(error)) { a.db.Submit(func(tx *store.Tx) error { return a.forget(tx, s.id) }, done) })
+	return a.wait(func(done func(error)) { a.db.SubmitLoose(func(tx *store.Tx) error { return a.forget(tx, s.id) }, done) })
 }
 
 func (a *Sessions) forgetOnDisk(id string) {
-	a.db.Submit(func(tx *store.Tx) error { return a.forget(tx, id) }, nil)
+	a.db.SubmitLoose(func(tx *store.Tx) error { return a.forget(tx, id) }, nil)
 }
 
 func (a *Sessions) forget(tx *store.Tx, id string) error {

@@ -32,6 +32,8 @@ type membership struct {
 	Member
 	until atomic.Int64 // nanoseconds of clock: when the lease ends by this machine's clock
 	name  string       // of the cluster
+	// joined is the number of the node, larger than those of all before it.
+	joined int64
 }
 
 // began is where clock counts from: a monotonic clock, which goes on while a process is stopped.
@@ -57,9 +59,10 @@ const fence = `WITH renewed AS (UPDATE cluster_node SET number = $1, lease_until
 	WHERE instance = $3 RETURNING 1) SELECT 1 / count(*) FROM renewed`
 
 // lockDefinitions keeps nodes from making or changing tables at the same time; the lock of a transaction
-// ends with it.
+// ends with it. lockFunctions makes the functions of all nodes run one after another.
 const (
 	lockDefinitions            = `SELECT pg_advisory_lock(1650815604, 0)`
+	lockFunctions              = `SELECT pg_advisory_xact_lock(1650815604, 1)`
 	lockTransactionDefinitions = `SELECT pg_advisory_xact_lock(1650815604, 0)`
 )
 
@@ -81,6 +84,9 @@ func OpenMember(ctx context.Context, url string, m Member, log *slog.Logger) (*D
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	p.member = &membership{Member: m}
+	// A node that stops in the middle of a transaction must not hold the others up for longer than they
+	// can wait.
+	p.config.RuntimeParams["idle_in_transaction_session_timeout"] = fmt.Sprint(max(500, m.Lease.Milliseconds()/5))
 	if err := p.open(ctx, config); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -108,8 +114,8 @@ func (p *postgres) join(ctx context.Context) error {
 		return err
 	}
 	sent := clock()
-	if _, err := p.conn.Exec(ctx, `INSERT INTO cluster_node (instance, name, number, lease_until, applied) VALUES ($1, $2, 0, `+Now+` + $3, 0)`,
-		p.instance, p.member.Name, p.member.Lease.Milliseconds()); err != nil {
+	if err := p.conn.QueryRow(ctx, `INSERT INTO cluster_node (instance, name, number, lease_until, applied) VALUES ($1, $2, 0, `+Now+` + $3, 0) RETURNING joined`,
+		p.instance, p.member.Name, p.member.Lease.Milliseconds()).Scan(&p.member.joined); err != nil {
 		return err
 	}
 	p.member.until.Store(sent + int64(p.member.Lease))
@@ -130,6 +136,17 @@ type Membership struct{ p *postgres }
 // Instance is the identifier of this run of the node.
 func (m *Membership) Instance() string { return m.p.instance }
 
+// Number is that of this run of the node: larger than those of all that joined before.
+func (m *Membership) Number() int64 { return m.p.member.joined }
+
+// RangeSize is the number of identifiers that each run of a node has for itself.
+const RangeSize = int64(1) << 40
+
+// Range are the identifiers that this run of the node may give, from first to below end.
+func (m *Membership) Range() (first, end int64) {
+	return m.Number() * RangeSize, (m.Number() + 1) * RangeSize
+}
+
 // Name is the node's name.
 func (m *Membership) Name() string { return m.p.member.Name }
 
@@ -142,7 +159,7 @@ func (m *Membership) Lease() time.Duration { return m.p.member.Lease }
 // Create makes tables that only nodes use. They are in PostgreSQL's dialect, must say IF NOT EXISTS, and have
 // names that begin with cluster_: copies of the database leave them out.
 func (db *DB) Create(ctx context.Context, statements ...string) error {
-	return db.Write(ctx, func(tx *Tx) error {
+	return db.WriteLoose(ctx, func(tx *Tx) error {
 		for _, s := range append([]string{lockTransactionDefinitions}, statements...) {
 			if err := tx.run.define(s); err != nil {
 				return err

@@ -13,7 +13,7 @@ import (
 //
 // The steps are kept in the database, so that it can be copied to another kind.
 func (db *DB) Migrate(ctx context.Context, component string, steps []string) error {
-	err := db.Write(ctx, func(tx *Tx) error {
+	err := db.WriteLoose(ctx, func(tx *Tx) error {
 		if t, ok := tx.run.(*postgresTx); ok && t.member != nil {
 			if err := t.define(lockTransactionDefinitions); err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,6 +126,9 @@ func (t *postgresTx) begin(ctx context.Context) {
 
 func (t *postgresTx) run(batch []operation) error {
 	tx := &Tx{t}
+	if t.member != nil && slices.ContainsFunc(batch, func(op operation) bool { return op.fn != nil && !op.loose }) {
+		t.pending = append(t.pending, lockFunctions)
+	}
 	for i := range batch {
 		op := &batch[i]
 		op.err = nil

@@ -187,6 +187,22 @@ func (db *DB) Submit(fn func(tx *Tx) error, done func(error)) {
 	db.submit(operation{fn: fn, done: done})
 }
 
+// WriteLoose is Write for a function that stays right whatever other nodes of a cluster write meanwhile.
+// The functions of Write and Submit run one after another in the whole cluster, as in a server alone.
+func (db *DB) WriteLoose(ctx context.Context, fn func(tx *Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	db.submit(operation{fn: fn, loose: true, done: func(err error) { done <- err }})
+	return <-done
+}
+
+// SubmitLoose is WriteLoose without waiting; see Submit.
+func (db *DB) SubmitLoose(fn func(tx *Tx) error, done func(error)) {
+	db.submit(operation{fn: fn, loose: true, done: done})
+}
+
 // Put queues rows to be inserted, or replaced where the table's key already exists, in the next
 // commit. Each row has one value per column of the table. done may be nil; it is called like
 // Submit's. The rows must not be changed afterwards.
@@ -201,7 +217,7 @@ func (db *DB) Delete(table *Table, keys [][]any, done func(error)) {
 
 // Flush returns when everything queued before it is on disk.
 func (db *DB) Flush(ctx context.Context) error {
-	return db.Write(ctx, func(*Tx) error { return nil })
+	return db.WriteLoose(ctx, func(*Tx) error { return nil })
 }
 
 // Query runs a read outside any write transaction and calls scan for every row.

@@ -289,3 +289,5 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
+
+func timeoutChannel() <-chan time.Time { return time.After(patience) }
