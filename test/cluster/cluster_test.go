@@ -11,6 +11,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asNode) != "" {
+		runNode()
+	}
 	status := m.Run()
 	databases.Stop()
 	os.Exit(status)

@@ -152,7 +152,9 @@ func TestServicesOnAllNodes(t *testing.T) {
 	case <-timeoutChannel():
 		t.Fatal("start-next was not answered")
 	}
-	var answer struct{ Execution struct{ JobID, Status string } }
+	var answer struct {
+		Execution struct{ JobID, Status string }
+	}
 	if err := json.Unmarshal(m.Payload, &answer); err != nil || answer.Execution.JobID != "job1" {
 		t.Errorf("%s %s", m.Topic, m.Payload)
 	}
