@@ -56,11 +56,18 @@ func (n *Node) changeLoop(ctx context.Context) {
 	}
 }
 
+// ReadTimeout bounds what nodes read again because others have changed it.
+const ReadTimeout = 15 * time.Second
+
 // followPage is the number of changes read at a time.
 const followPage = 2000
 
 // follow tells of the changes since the last that was heard of.
 func (n *Node) follow(ctx context.Context) error {
+	n.following.Lock()
+	defer n.following.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, ReadTimeout) // a network may swallow the answer
+	defer cancel()
 	for {
 		since, newest, rows := n.version.Load(), int64(0), 0
 		keys := make(map[string][]string)

@@ -43,6 +43,7 @@ type Peer struct {
 	Remaining time.Duration `json:"-"` // of its lease
 	LeaseMS   int64         `json:"leaseMilliseconds"`
 	Applied   int64         `json:"appliedChange"` // the number of the last change it has heard of
+	Connected int           `json:"connected"`     // clients
 	Leader    bool          `json:"leader"`
 	Self      bool          `json:"self"`
 }
@@ -64,9 +65,15 @@ type Node struct {
 	version atomic.Int64 // of the last change that was heard of
 	peers   atomic.Pointer[[]Peer]
 	leads   atomic.Bool
-	steady  time.Time // since when commits have been possible; of loop
-	last    time.Time // of the last commit; of loop
+	counted chan time.Duration // commits have been possible for so long: a census may begin
+	steady  time.Time          // since when commits have been possible; of loop
+	last    time.Time          // of the last commit; of loop
 	failed  atomic.Int64
+
+	following sync.Mutex // held while changes are read
+	syncing   sync.Mutex
+	waiting   []chan struct{} // for the next round of Sync
+	round     bool            // one is under way
 
 	look    chan struct{} // there may be changes
 	lost    chan struct{}
@@ -84,7 +91,7 @@ type duty struct {
 // Open joins the cluster: it opens the database and connects to NATS. The caller closes the database.
 // Nothing is heard of other nodes before Start.
 func Open(ctx context.Context, cfg Config) (*store.DB, *Node, error) {
-	n := &Node{log: cfg.Log, lease: cfg.Lease, handlers: make(map[string]func([]string) error), own: make(map[string]bool), look: make(chan struct{}, 1), lost: make(chan struct{})}
+	n := &Node{log: cfg.Log, lease: cfg.Lease, handlers: make(map[string]func([]string) error), own: make(map[string]bool), look: make(chan struct{}, 1), lost: make(chan struct{}), counted: make(chan time.Duration)}
 	if n.lease == 0 {
 		n.lease = DefaultLease
 	}
@@ -127,6 +134,35 @@ func (n *Node) Bus() *Bus { return n.bus }
 // Alive reports whether this node may act for its clients: nobody may declare it dead for a fifth of its
 // lease.
 func (n *Node) Alive() bool { return n.m.Remaining() > n.lease/5 }
+
+// Remaining is how long nobody may declare this node dead.
+func (n *Node) Remaining() time.Duration { return n.m.Remaining() }
+
+// Status is the cluster as a node sees it.
+type Status struct {
+	Node          string `json:"node"`     // that answers
+	Instance      string `json:"instance"` // of it
+	Alive         bool   `json:"alive"`
+	NATSConnected bool   `json:"natsConnected"`
+	Nodes         []Peer `json:"nodes"`
+}
+
+// Status reads which nodes there are and how many clients are connected to each.
+func (n *Node) Status(ctx context.Context) (*Status, error) {
+	s := &Status{Node: n.Name(), Instance: n.Instance(), Alive: n.Alive(), NATSConnected: n.bus.Connected(), Nodes: slices.Clone(n.Peers())}
+	connected := make(map[string]int)
+	err := n.db.Query(ctx, `SELECT owner, count(*) FROM cluster_session WHERE owner <> '' GROUP BY owner`, nil, func(row store.Row) error {
+		var owner string
+		var count int
+		err := row.Scan(&owner, &count)
+		connected[owner] = count
+		return err
+	})
+	for i := range s.Nodes {
+		s.Nodes[i].Connected = connected[s.Nodes[i].Instance]
+	}
+	return s, err
+}
 
 // AwaitLease waits until the node is alive again; false means that it never will be.
 func (n *Node) AwaitLease() bool {
@@ -202,8 +238,15 @@ func (n *Node) Start(ctx context.Context) error {
 	n.steady = time.Now()
 	n.last = n.steady
 	n.beat(ctx)
+	if err := n.census(ctx, 0); err != nil {
+		return fmt.Errorf("join the cluster: %w", err)
+	}
 	n.running.Go(func() { n.beatLoop(ctx) })
+	n.running.Go(func() { n.censusLoop(ctx) })
 	n.running.Go(func() { n.changeLoop(ctx) })
+	if err := n.bus.Serve("sync", n.synced); err != nil {
+		return err
+	}
 	for _, d := range n.duties {
 		n.running.Go(func() { n.dutyLoop(ctx, d) })
 	}
@@ -292,8 +335,22 @@ func (n *Node) beat(ctx context.Context) {
 		return
 	}
 	n.last = now
-	if err := n.census(ctx, now); err != nil && ctx.Err() == nil {
-		n.log.Error("read the nodes of the cluster", "error", err)
+	select {
+	case n.counted <- now.Sub(n.steady):
+	default: // the last census still goes on: it must not keep the lease from being renewed
+	}
+}
+
+func (n *Node) censusLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case steady := <-n.counted:
+			if err := n.census(ctx, steady); err != nil && ctx.Err() == nil {
+				n.log.Error("read the nodes of the cluster", "error", err)
+			}
+		}
 	}
 }
 
@@ -307,8 +364,10 @@ func (n *Node) drop() {
 }
 
 // census reads which nodes there are, and buries those whose lease has ended. After an outage that all
-// have seen, they get time to come back.
-func (n *Node) census(ctx context.Context, now time.Time) error {
+// have seen, they get time to come back. steady is how long commits have been possible.
+func (n *Node) census(ctx context.Context, steady time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, n.lease)
+	defer cancel()
 	var peers []Peer
 	var ended []string
 	err := n.db.Query(ctx, `SELECT instance, name, applied, lease_until - `+store.Now+` FROM cluster_node ORDER BY joined`, nil, func(row store.Row) error {
@@ -319,7 +378,7 @@ func (n *Node) census(ctx context.Context, now time.Time) error {
 		}
 		p.Self = p.Instance == n.Instance()
 		p.Remaining, p.LeaseMS = time.Duration(left)*time.Millisecond, left
-		if !p.Self && (p.Name == "" || left <= 0 && now.Sub(n.steady) >= n.lease/2) {
+		if !p.Self && (p.Name == "" || left <= 0 && steady >= n.lease/2) {
 			ended = append(ended, p.Instance)
 			return nil
 		}

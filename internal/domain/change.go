@@ -177,7 +177,15 @@ const Feed = "domain"
 func (d *Domains) Reload([]string) error {
 	d.write.Lock()
 	defer d.write.Unlock()
-	return d.load(context.Background())
+	if err := d.load(context.Background()); err != nil {
+		return err
+	}
+	for _, c := range d.state.Load().byName {
+		if c.Status == Disabled && d.cfg.Ended != nil {
+			d.cfg.Ended(c.DomainName, "domain configuration "+c.Name+" is DISABLED")
+		}
+	}
+	return nil
 }
 
 // Update changes a configuration. One that is disabled loses its clients. registry.ErrNotFound,

@@ -198,7 +198,15 @@ func (r *Router) ExpireRetained(now time.Time) {
 	for _, name := range gone {
 		if m, ok := r.retained.tree.Get(name); ok && m.Expired(now) {
 			r.retained.tree.Remove(name)
-			r.retained.db.Delete(retainedTable, [][]any{{name}}, nil)
+			if r.retained.db.Membership() == nil {
+				r.retained.db.Delete(retainedTable, [][]any{{name}}, nil)
+				continue
+			}
+			expired := toMillis(m.Expires)
+			r.retained.db.SubmitLoose(func(tx *store.Tx) error { // another node may have a newer one
+				_, err := tx.Exec(`DELETE FROM retained_message WHERE topic = ? AND expires_at = ?`, name, expired)
+				return err
+			}, nil)
 		}
 	}
 }

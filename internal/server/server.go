@@ -283,7 +283,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	moves := trend.New(s.sample)
 	pages := &pages{api: api}
-	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains, Tables: s.tables, Rules: s.rules,
+	own := admin.New(admin.Config{Cluster: s.node, Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains, Tables: s.tables, Rules: s.rules,
 		Presence: history, Trend: moves, CA: root, Server: func() any { return s.Ready }, AuditLog: pages.auditLog,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
@@ -302,6 +302,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	if s.node != nil {
+		gauges.Cluster(s.node, nodes)
 		s.follow(reg, keys, kinds, others)
 		if err := s.startNode(run, nodes); err != nil {
 			return nil, err
@@ -413,6 +414,9 @@ func (s *Server) announce() error {
 // readyz answers 200 when a write reaches the disk.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	err := s.db.Available()
+	if err == nil && s.node != nil && !s.node.Alive() {
+		err = errors.New("the lease of this node has ended")
+	}
 	if err == nil {
 		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 		defer cancel()

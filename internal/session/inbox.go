@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berth-iot/berth/internal/cluster"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
 )
@@ -200,7 +201,9 @@ func (b *inbox) loop() {
 // readAll looks for rows of all sessions of this node.
 func (b *inbox) readAll() {
 	var clients []string
-	err := b.all.db.Query(context.Background(), `SELECT c.client_id FROM cluster_session c WHERE c.owner = ?
+	ctx, cancel := context.WithTimeout(context.Background(), cluster.ReadTimeout)
+	defer cancel()
+	err := b.all.db.Query(ctx, `SELECT c.client_id FROM cluster_session c WHERE c.owner = ?
 		AND EXISTS (SELECT FROM cluster_inbox i WHERE i.client_id = c.client_id)`, []any{b.all.node.Instance()}, func(row store.Row) error {
 		var id string
 		err := row.Scan(&id)
@@ -272,7 +275,9 @@ func (b *inbox) read(clientID string) {
 }
 
 func (b *inbox) page(clientID string, after int64) (rows []row, err error) {
-	err = b.all.db.Query(context.Background(), `SELECT i.id, c.epoch, i.topic, i.payload, i.qos, i.retain, i.properties, i.identifiers, i.expires_at
+	ctx, cancel := context.WithTimeout(context.Background(), cluster.ReadTimeout)
+	defer cancel()
+	err = b.all.db.Query(ctx, `SELECT i.id, c.epoch, i.topic, i.payload, i.qos, i.retain, i.properties, i.identifiers, i.expires_at
 		FROM cluster_inbox i JOIN cluster_session c ON c.client_id = i.client_id
 		WHERE i.client_id = ? AND i.id > ? AND c.owner = ? ORDER BY i.id LIMIT ?`, []any{clientID, after, b.all.node.Instance(), inboxPage},
 		func(r store.Row) error {

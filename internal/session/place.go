@@ -342,7 +342,8 @@ func (a *Sessions) release(clientID string) {
 
 // refresh reads sessions that other nodes have changed again.
 func (a *Sessions) refresh(clientIDs []string) error {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), cluster.ReadTimeout)
+	defer cancel()
 	for _, id := range clientIDs {
 		var expiry uint32
 		var since int64
@@ -422,6 +423,7 @@ func (a *Sessions) joinCluster(ctx context.Context, node *cluster.Node, interest
 		return err
 	}
 	node.OnChange("session", a.refresh)
+	node.OnPeers(func([]cluster.Peer) { a.yield() })
 	node.OnDeath(a.bequeath)
 	node.Lead("tell of clients of dead nodes", time.Second, a.mourn)
 	node.Lead("end expired sessions", 10*time.Second, a.expire)
@@ -430,6 +432,9 @@ func (a *Sessions) joinCluster(ctx context.Context, node *cluster.Node, interest
 		a.release(string(data))
 		return []byte("released")
 	}); err != nil {
+		return err
+	}
+	if err := bus.Serve("node."+node.Instance()+".disconnect", a.disconnectFor); err != nil {
 		return err
 	}
 	return bus.Subscribe("wake", a.inbox.woken)

@@ -83,6 +83,11 @@ func Open(ctx context.Context, cfg Config) (*Sessions, error) {
 			return nil, fmt.Errorf("open sessions of a cluster: %w", err)
 		}
 	}
+	if a.node == nil {
+		if err := a.absorbAll(ctx); err != nil {
+			return nil, fmt.Errorf("take over from a cluster: %w", err)
+		}
+	}
 	if err := a.load(ctx); err != nil {
 		return nil, fmt.Errorf("load sessions: %w", err)
 	}
@@ -551,6 +556,26 @@ func (a *Sessions) Close(ctx context.Context) error {
 // DeleteConnection ends the connection of a client and, if clean is set, its session. It reports
 // whether there was either (AWS IoT data plane API reference, "DeleteConnection").
 func (a *Sessions) DeleteConnection(clientID string, clean, preventWill bool) bool {
+	if a.node != nil && !a.isHere(clientID) {
+		return a.deleteElsewhere(disconnection{clientID, clean, preventWill})
+	}
+	return a.deleteHere(clientID, clean, preventWill)
+}
+
+// isHere reports whether this node of a cluster owns a session.
+func (a *Sessions) isHere(clientID string) bool {
+	a.mu.Lock()
+	s := a.sessions[clientID]
+	a.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.place.here
+}
+
+func (a *Sessions) deleteHere(clientID string, clean, preventWill bool) bool {
 	a.mu.Lock()
 	s := a.sessions[clientID]
 	a.mu.Unlock()

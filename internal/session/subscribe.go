@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -151,6 +152,10 @@ func (c *Conn) durable(t *store.Table, rows [][]any, remove bool) error {
 	if err := <-done; err != nil {
 		c.all.log.Error("write subscriptions", "client_id", c.request.ClientID, "error", err)
 		return disconnect(ServerError, mqtt.UnspecifiedError, "subscriptions could not be written")
+	}
+	if c.all.node != nil && !remove {
+		// From the acknowledgement on, messages that other nodes take are kept for the session.
+		c.all.node.Sync(context.Background())
 	}
 	return nil
 }

@@ -156,6 +156,15 @@ func (m *Membership) Cluster() string { return m.p.member.name }
 // Lease is the length of the lease.
 func (m *Membership) Lease() time.Duration { return m.p.member.Lease }
 
+// Exists reports whether a table of a cluster is there; in SQLite none is.
+func (db *DB) Exists(ctx context.Context, table string) (there bool, err error) {
+	if _, ok := db.backend.(*postgres); !ok {
+		return false, nil
+	}
+	err = db.QueryRow(ctx, `SELECT to_regclass(?) IS NOT NULL`, []any{table}, &there)
+	return there, err
+}
+
 // Create makes tables that only nodes use. They are in PostgreSQL's dialect, must say IF NOT EXISTS, and have
 // names that begin with cluster_: copies of the database leave them out.
 func (db *DB) Create(ctx context.Context, statements ...string) error {

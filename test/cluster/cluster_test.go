@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -216,4 +218,88 @@ func TestSharedSubscription(t *testing.T) {
 	if len(took) != len(members) {
 		t.Errorf("who got any: %v", took)
 	}
+}
+
+// A will with a delay is published by whoever leads, unless the client comes back in time, to any node.
+func TestDelayedWill(t *testing.T) {
+	t.Parallel()
+	c := start(t, 2)
+	watch := c.nodes[0].connect("watch")
+	watch.sub(1, "wills/#")
+	known(t, c.nodes[1], watch, "wills/x")
+	delayed := func(name string, seconds uint32) func(*client.Options) {
+		return func(o *client.Options) {
+			persistent(o)
+			o.Will = &mqtt.Will{Topic: "wills/" + name, Payload: []byte(name), QoS: 1}
+			o.Will.Properties.WillDelay = seconds
+			o.Will.Properties.Mark(mqtt.PropWillDelay)
+		}
+	}
+	var lines []net.Conn
+	torn := func(o *client.Options) {
+		address := o.Address
+		o.Dialer = func(ctx context.Context) (net.Conn, error) {
+			line, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+			lines = append(lines, line)
+			return line, err
+		}
+	}
+	c.nodes[1].connect("late", delayed("late", 1), torn)
+	c.nodes[1].connect("back", delayed("back", 3), torn)
+	for _, line := range lines {
+		line.Close()
+	}
+	time.Sleep(500 * time.Millisecond)
+	back := c.nodes[0].connect("back", delayed("back", 3))
+	watch.want("wills/late", "late")
+	select {
+	case m := <-watch.messages:
+		t.Errorf("got %s", m.Payload)
+	case <-time.After(4 * time.Second):
+	}
+	back.bye()
+}
+
+// DeleteConnection reaches clients of other nodes, and sessions that no node has.
+func TestDeleteConnection(t *testing.T) {
+	t.Parallel()
+	c := start(t, 2)
+	x := c.nodes[1].connect("x", persistent)
+	x.sub(1, "q")
+	c.nodes[0].api("DELETE", "/connections/x", nil, nil)
+	if code := x.ended(); code != mqtt.AdministrativeAction {
+		t.Errorf("ended with %v", code)
+	}
+	c.nodes[0].api("DELETE", "/connections/x?cleanSession=true", nil, nil)
+	if again := c.nodes[1].connect("x", persistent); again.Connack().SessionPresent {
+		t.Error("the session is still there")
+	}
+}
+
+// Without NATS everything that lasts still works, a second or two later.
+func TestWithoutNATS(t *testing.T) {
+	t.Parallel()
+	c := start(t, 2)
+	c.nodes[0].api("POST", "/policies/devices", map[string]string{"policyDocument": allowAll}, nil)
+	id, _, connect := c.nodes[0].device("devices")
+	c.stopNATS()
+	d := c.nodes[1].connect("d", connect(c.nodes[1]))
+	x := c.nodes[0].connect("x", persistent)
+	x.sub(1, "q/#")
+	p := c.nodes[1].connect("p")
+	for i := range 20 {
+		p.pub(1, "q/a", fmt.Sprint(i))
+	}
+	for i := range 20 {
+		x.want("q/a", fmt.Sprint(i))
+	}
+	y := c.nodes[1].connect("x", persistent)
+	x.ended()
+	if !y.Connack().SessionPresent {
+		t.Error("the session was not taken along")
+	}
+	c.nodes[0].connect("p0").pub(1, "q/b", "late")
+	y.want("q/b", "late")
+	c.nodes[0].api("PUT", "/certificates/"+id+"?newStatus=REVOKED", nil, nil)
+	d.ended()
 }

@@ -350,6 +350,13 @@ func TestFaults(t *testing.T) {
 				got := sub.last[name]
 				sub.mu.Unlock()
 				if got >= last {
+					sub.mu.Lock()
+					for n := 1; n <= last; n++ {
+						if !sub.seen[fmt.Sprint(name, " ", n)] {
+							t.Errorf("%s never got %d of %s", sub.name, n, name)
+						}
+					}
+					sub.mu.Unlock()
 					break
 				}
 				if time.Now().After(deadline) {

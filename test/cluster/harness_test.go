@@ -58,8 +58,9 @@ type node struct {
 
 // cluster is a PostgreSQL schema, a NATS and nodes in this process.
 type cluster struct {
-	t     testing.TB
-	nodes []*node
+	t        testing.TB
+	nodes    []*node
+	stopNATS func()
 }
 
 // keyFiles are what the nodes of a cluster have in common.
@@ -87,7 +88,8 @@ func start(t testing.TB, n int, change ...func(*server.Config)) *cluster {
 	t.Helper()
 	c := &cluster{t: t}
 	database := storetest.Schema(t, databases.Database(t), t.Name())
-	nats, _ := startNATS(t)
+	nats, stop := startNATS(t)
+	c.stopNATS = stop
 	first := ""
 	for i := range n {
 		dir := t.TempDir()
