@@ -33,11 +33,15 @@ func (a *Sessions) bequeath(tx *store.Tx, instance string) error {
 		WHERE owner = ? RETURNING client_id`, []any{instance}, func(row store.Row) error {
 		var id string
 		err := row.Scan(&id)
-		tx.Note("session", id)
+		tx.Note(feedLeft, id)
 		return err
 	})
 	return err
 }
+
+// feedLeft is the kind of change of sessions whose owner is gone or that have expired: whoever does that has
+// to hear of it too.
+const feedLeft = "session.left"
 
 // mournBatch is the number of connections told of in one transaction.
 const mournBatch = 500
@@ -95,8 +99,7 @@ func (a *Sessions) mourn(ctx context.Context) error {
 	}
 }
 
-// expire ends the sessions whose clients have been away for too long, and forgets the places of those that
-// ended with their connections. A will that was to come later comes now [MQTT-3.1.3-9].
+// expire ends the sessions whose clients have been away for too long. A will that was to come later comes now [MQTT-3.1.3-9].
 func (a *Sessions) expire(ctx context.Context) error {
 	return a.db.WriteLoose(ctx, func(tx *store.Tx) error {
 		var ids []string
@@ -115,12 +118,24 @@ func (a *Sessions) expire(ctx context.Context) error {
 			if err := a.forget(tx, id); err != nil {
 				return err
 			}
+			tx.Note(feedLeft, id)
 			if _, err := tx.Exec(`UPDATE cluster_session SET due = `+store.Now+` WHERE client_id = ? AND due <> 0`, id); err != nil {
 				return err
 			}
 		}
-		_, err = tx.Exec(`DELETE FROM cluster_session c WHERE c.owner = '' AND c.about = '' AND c.due = 0
+		return nil
+	})
+}
+
+// tidy forgets the places of sessions that ended, and messages that nodes have left for them before they
+// heard of that.
+func (a *Sessions) tidy(ctx context.Context) error {
+	return a.db.WriteLoose(ctx, func(tx *store.Tx) error {
+		_, err := tx.Exec(`DELETE FROM cluster_session c WHERE c.owner = '' AND c.about = '' AND c.due = 0
 			AND NOT EXISTS (SELECT FROM session s WHERE s.client_id = c.client_id)`)
+		if err == nil {
+			_, err = tx.Exec(`DELETE FROM cluster_inbox i WHERE NOT EXISTS (SELECT FROM session s WHERE s.client_id = i.client_id)`)
+		}
 		return err
 	})
 }

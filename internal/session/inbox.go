@@ -40,7 +40,7 @@ type inbox struct {
 	after   []chan struct{} // closed after the next sweep
 	tell    map[string]bool // clients that other nodes are to be told of
 	held    map[int64]bool  // rows in the memory of a session, or being deleted
-	deleted []int64         // since the last read began: that may still have seen them
+	deleted []int64         // the read that is under way may still have seen them
 	ready   chan struct{}
 	telling chan struct{}
 	running sync.WaitGroup
@@ -185,6 +185,10 @@ func (b *inbox) loop() {
 			clients = append(clients, id)
 		}
 		clear(b.waiting)
+		for _, id := range b.deleted { // no read is under way that may have seen them
+			delete(b.held, id)
+		}
+		b.deleted = nil
 		b.mu.Unlock()
 		if sweep {
 			b.readAll()
@@ -240,11 +244,6 @@ func (b *inbox) read(clientID string) {
 	if !here {
 		return
 	}
-	b.mu.Lock()
-	deleted := b.deleted
-	b.deleted = nil
-	b.mu.Unlock()
-	b.release(deleted)
 	for after, all := int64(0), true; ; {
 		rows, err := b.page(clientID, after)
 		if err != nil {

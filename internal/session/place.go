@@ -171,8 +171,21 @@ func (a *Sessions) tryTake(ctx context.Context, s *Session, about string, will [
 	return found, owner, err
 }
 
-// absorb moves the rows of the inbox to the end of the queue.
+// absorb moves the rows of the inbox to the end of the queue, or drops what came after the end of the
+// session.
 func absorb(tx *store.Tx, clientID string) error {
+	var sessions int
+	if err := tx.QueryRow(`SELECT count(*) FROM session WHERE client_id = ?`, []any{clientID}, &sessions); err != nil {
+		return err
+	}
+	if sessions == 0 {
+		for _, table := range []string{"cluster_inbox", "session_queue", "session_subscription"} {
+			if _, err := tx.Exec(`DELETE FROM `+table+` WHERE client_id = ?`, clientID); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	_, err := tx.Exec(`WITH gone AS (DELETE FROM cluster_inbox WHERE client_id = ? RETURNING *)
 		INSERT INTO session_queue (client_id, seq, topic, payload, qos, retain, properties, identifiers, expires_at)
 		SELECT client_id, (SELECT coalesce(max(q.seq), 0) FROM session_queue q WHERE q.client_id = ?) + row_number() OVER (ORDER BY id),
@@ -423,10 +436,12 @@ func (a *Sessions) joinCluster(ctx context.Context, node *cluster.Node, interest
 		return err
 	}
 	node.OnChange("session", a.refresh)
+	node.OnEveryChange(feedLeft, a.refresh)
 	node.OnPeers(func([]cluster.Peer) { a.yield() })
 	node.OnDeath(a.bequeath)
 	node.Lead("tell of clients of dead nodes", time.Second, a.mourn)
 	node.Lead("end expired sessions", 10*time.Second, a.expire)
+	node.Lead("forget what is left of ended sessions", time.Minute, a.tidy)
 	bus := node.Bus()
 	if err := bus.Serve("node."+node.Instance()+".release", func(data []byte) []byte {
 		a.release(string(data))

@@ -211,7 +211,10 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 		}
 		hadState = s.persistent
 		defer func() {
-			if s.conn != c {
+			s.mu.Lock()
+			attached := s.conn == c
+			s.mu.Unlock()
+			if !attached {
 				a.giveUp(s)
 			}
 		}()
@@ -250,6 +253,7 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 	s.conn = c
 	if s.place != nil {
 		s.place.lasting = s.persistent
+		s.place.behind = s.place.behind && s.persistent
 		for filter := range s.subscriptions {
 			a.interest.Add(filter, s.persistent)
 		}
