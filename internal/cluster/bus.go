@@ -22,8 +22,8 @@ type Bus struct {
 // CheckURLs reports what is wrong with a list of NATS servers, separated by commas.
 func CheckURLs(urls string) error {
 	for url := range strings.SplitSeq(urls, ",") {
-		url = strings.TrimSpace(url)
-		if !strings.HasPrefix(url, "nats://") && !strings.HasPrefix(url, "tls://") || len(url) <= len("nats://") {
+		scheme, host, _ := strings.Cut(strings.TrimSpace(url), "://")
+		if scheme != "nats" && scheme != "tls" || host == "" {
 			return errors.New("want servers like nats://host:4222, several separated by commas")
 		}
 	}

@@ -17,7 +17,9 @@ import (
 // Announcements are numbered. Every second a node says how far it is; who has missed one asks for all.
 type Interest struct {
 	node   *Node
+	self   string // instance of the node
 	router *router.Router
+	ask    func(instance string) // for all that a node announces
 
 	counting sync.Mutex     // may be taken with any other lock held
 	counts   map[string]int // subscribers of this node by announced filter
@@ -66,7 +68,7 @@ type share struct {
 
 // NewInterest connects a node's router with those of other nodes. Before Start.
 func NewInterest(n *Node, r *router.Router) (*Interest, error) {
-	i := &Interest{node: n, router: r, counts: make(map[string]int), adds: make(map[string]bool), peers: make(map[string]*peer), wake: make(chan struct{}, 1)}
+	i := &Interest{node: n, self: n.Instance(), router: r, ask: func(instance string) { n.bus.Publish("node."+instance+".resync", nil) }, counts: make(map[string]int), adds: make(map[string]bool), peers: make(map[string]*peer), wake: make(chan struct{}, 1)}
 	if err := n.bus.Subscribe("interest", i.heard); err != nil {
 		return nil, err
 	}
@@ -193,7 +195,7 @@ func (i *Interest) announceAll() {
 // heard takes an announcement of another node.
 func (i *Interest) heard(data []byte) []byte {
 	var a announcement
-	if json.Unmarshal(data, &a) != nil || a.Node == "" || a.Node == i.node.Instance() {
+	if json.Unmarshal(data, &a) != nil || a.Node == "" || a.Node == i.self {
 		return nil
 	}
 	i.mu.Lock()
@@ -214,7 +216,7 @@ func (i *Interest) heard(data []byte) []byte {
 		p.known = false
 		if time.Since(p.asked) > pollPause/2 {
 			p.asked = time.Now()
-			i.node.bus.Publish("node."+p.instance+".resync", nil)
+			i.ask(p.instance)
 		}
 		return nil
 	}
@@ -248,10 +250,10 @@ func (i *Interest) present(peers []Peer) {
 }
 
 func (p *peer) add(name string) {
-	if p.filters[name] != nil {
+	filter, alone := strings.CutPrefix(name, exclusive)
+	if p.filters[name] != nil || p.interest.router.CheckFilter(filter) != nil {
 		return
 	}
-	filter, alone := strings.CutPrefix(name, exclusive)
 	var s router.Subscriber = p
 	if group, rest, ok := topic.SplitShare(filter); ok {
 		s = &share{peer: p, key: group + "/" + rest, lasting: !alone}
