@@ -283,13 +283,18 @@ func (n *Node) Leave(ctx context.Context) error {
 }
 
 // bury declares a node dead if a condition over its row still holds.
-func (n *Node) bury(ctx context.Context, instance, condition string, args ...any) error {
-	gone := int64(0)
+func (n *Node) bury(ctx context.Context, instance, condition string) error {
+	gone, name := 0, ""
 	err := n.db.WriteLoose(ctx, func(tx *store.Tx) (err error) {
-		gone, err = tx.Exec(`DELETE FROM cluster_node WHERE `+condition, append([]any{instance}, args...)...)
-		if err != nil || gone == 0 {
+		gone = 0
+		err = tx.QueryRow(`DELETE FROM cluster_node WHERE `+condition+` RETURNING name`, []any{instance}, &name)
+		if errors.Is(err, store.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
+		gone = 1
 		for _, inherit := range n.heirs {
 			if err := inherit(tx, instance); err != nil {
 				return err
@@ -298,8 +303,11 @@ func (n *Node) bury(ctx context.Context, instance, condition string, args ...any
 		tx.Note("node", instance)
 		return nil
 	})
-	if err == nil && gone > 0 {
-		n.log.Warn("a node is dead: its clients may connect elsewhere", "instance", instance)
+	switch {
+	case err == nil && gone > 0 && name != "":
+		n.log.Warn("a node is dead: its clients may connect elsewhere", "dead", name, "instance", instance)
+	case err == nil && gone > 0:
+		n.log.Info("a node has left", "instance", instance)
 	}
 	return err
 }

@@ -124,6 +124,7 @@ func TestTakeOver(t *testing.T) {
 		select {
 		case m := <-watch.messages:
 			switch {
+			case string(m.Payload) == "probe":
 			case m.Topic == "wills":
 				wills++
 			case m.Topic == "$aws/events/presence/disconnected/x":
