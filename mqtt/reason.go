@@ -38,6 +38,7 @@ const (
 	PayloadFormatInvalid      ReasonCode = 0x99
 	RetainNotSupported        ReasonCode = 0x9A
 	QoSNotSupported           ReasonCode = 0x9B
+	UseAnotherServer          ReasonCode = 0x9C
 	SharedNotSupported        ReasonCode = 0x9E
 	SubscriptionIDUnsupported ReasonCode = 0xA1
 )
@@ -57,7 +58,7 @@ var reasonNames = map[ReasonCode]string{
 	TopicAliasInvalid: "topic alias invalid", PacketTooLarge: "packet too large", QuotaExceeded: "quota exceeded",
 	AdministrativeAction: "administrative action", PayloadFormatInvalid: "payload format invalid",
 	RetainNotSupported: "retain not supported", QoSNotSupported: "QoS not supported",
-	SharedNotSupported: "shared subscriptions not supported", SubscriptionIDUnsupported: "subscription identifiers not supported",
+	UseAnotherServer: "use another server", SharedNotSupported: "shared subscriptions not supported", SubscriptionIDUnsupported: "subscription identifiers not supported",
 }
 
 func (c ReasonCode) String() string {

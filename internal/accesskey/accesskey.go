@@ -85,27 +85,44 @@ func Open(ctx context.Context, db *store.DB, dir string, now func() time.Time) (
 		return nil, fmt.Errorf("open access keys: %w", err)
 	}
 	k.box = box
-	err = db.Query(ctx, `SELECT id, secret, role, enabled, created, last_used FROM access_key`, nil, func(row store.Row) error {
+	if err := k.load(ctx); err != nil {
+		return nil, fmt.Errorf("open access keys: %w", err)
+	}
+	return k, nil
+}
+
+// Feed is the kind of change that nodes of a cluster tell each other of keys.
+const Feed = "accesskey"
+
+// Reload reads the keys again, which another node has changed.
+func (k *Keys) Reload([]string) error { return k.load(context.Background()) }
+
+func (k *Keys) load(ctx context.Context) error {
+	cache := make(map[string]*entry)
+	err := k.db.Query(ctx, `SELECT id, secret, role, enabled, created, last_used FROM access_key`, nil, func(row store.Row) error {
 		var e entry
 		var sealed []byte
 		var enabled, created, used int64
 		if err := row.Scan(&e.ID, &sealed, &e.Role, &enabled, &created, &used); err != nil {
 			return err
 		}
-		secret, err := box.Unseal(e.ID, sealed)
+		secret, err := k.box.Unseal(e.ID, sealed)
 		if err != nil {
 			return fmt.Errorf("access key %s: %w", e.ID, err)
 		}
 		e.Secret, e.Enabled, e.Created = string(secret), enabled != 0, time.UnixMilli(created).UTC()
 		e.used.Store(used)
 		e.saved.Store(used)
-		k.cache[e.ID] = &e
+		cache[e.ID] = &e
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open access keys: %w", err)
+		return err
 	}
-	return k, nil
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cache = cache
+	return nil
 }
 
 var (
@@ -149,6 +166,7 @@ func (k *Keys) Add(ctx context.Context, id, secret, role string) (Key, error) {
 		if err == nil && n == 0 {
 			return fmt.Errorf("create access key %s: %w", id, ErrExists)
 		}
+		tx.Note(Feed, id)
 		return err
 	})
 	if err != nil {
@@ -212,6 +230,7 @@ func (k *Keys) change(ctx context.Context, id, query string, args []any, apply f
 		if err == nil && n == 0 {
 			return fmt.Errorf("access key %s: %w", id, ErrNotFound)
 		}
+		tx.Note(Feed, id)
 		return err
 	})
 	if err != nil {

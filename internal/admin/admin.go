@@ -16,6 +16,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/accesskey"
 	"github.com/berth-iot/berth/internal/awsapi"
+	"github.com/berth-iot/berth/internal/cluster"
 	"github.com/berth-iot/berth/internal/codesign"
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/domain"
@@ -48,7 +49,8 @@ type Config struct {
 	Trend        *trend.History
 	Talkers      func(n int) []session.Talker
 	Server       Server
-	CA           []byte // PEM, of the authority that clients trust
+	Cluster      *cluster.Node // nil without a cluster
+	CA           []byte        // PEM, of the authority that clients trust
 	// AuditLog returns up to n entries with numbers below before, 0 for the latest, whose path begins
 	// with path.
 	AuditLog     func(ctx context.Context, n int, before int64, path string) (any, error)
@@ -102,6 +104,7 @@ func New(cfg Config) *Handler {
 	h.mux.HandleFunc("GET /berth/rules/{name}/tail", h.tailRule) // authorises by itself: its answer is a stream
 	h.reads["GET /berth/rules/{name}/tail"] = true
 	h.handle("GET /berth/server", true, h.server)
+	h.handle("GET /berth/cluster", true, h.cluster)
 	h.handle("GET /berth/fleet", true, h.fleet)
 	h.handle("GET /berth/talkers", true, h.talkers)
 	h.handle("GET /berth/expiring-certificates", true, h.expiring)

@@ -122,10 +122,23 @@ func number(b bool) int64 {
 func (s *Service) change(ctx context.Context, fn func(tx *store.Tx) error) error {
 	s.write.Lock()
 	defer s.write.Unlock()
-	if err := s.cfg.Store.Write(ctx, fn); err != nil {
+	if err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		tx.Note(Feed, "")
+		return fn(tx)
+	}); err != nil {
 		return err
 	}
 	return s.load(context.WithoutCancel(ctx))
+}
+
+// Feed is the kind of change that nodes of a cluster tell each other.
+const Feed = "authorizer"
+
+// Reload reads again what another node has changed.
+func (s *Service) Reload([]string) error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	return s.load(context.Background())
 }
 
 // Update changes an authorizer; whether tokens are signed cannot change. registry.ErrNotFound,

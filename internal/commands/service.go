@@ -285,6 +285,15 @@ func (s *Service) send(ctx context.Context, e *Execution, payload []byte, conten
 	}
 }
 
+// Reconsider looks at what is due: another node of the cluster, which would have, is gone.
+func (s *Service) Reconsider([]string) error {
+	select {
+	case s.poke <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
 // dueLoop times executions out, and forgets executions and commands whose time is over.
 func (s *Service) dueLoop(ctx context.Context) {
 	timer := time.NewTimer(0)

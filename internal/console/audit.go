@@ -3,8 +3,8 @@ package console
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/berth-iot/berth/internal/awsapi"
@@ -31,18 +31,8 @@ type entry struct {
 }
 
 type auditLog struct {
-	db   *store.DB
-	now  func() time.Time
-	last atomic.Int64
-}
-
-func (l *auditLog) open(ctx context.Context) error {
-	var last int64
-	if err := l.db.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM console_audit`, nil, &last); err != nil {
-		return fmt.Errorf("open audit log: %w", err)
-	}
-	l.last.Store(last)
-	return nil
+	db  *store.DB
+	now func() time.Time
 }
 
 // add writes an entry and returns when it is on disk.
@@ -54,8 +44,12 @@ func (l *auditLog) add(ctx context.Context, e entry) error {
 func (l *auditLog) submit(e entry, done func(error)) { l.db.Submit(l.insert(e), done) }
 
 func (l *auditLog) insert(e entry) func(*store.Tx) error {
-	id, now := l.last.Add(1), l.now().UnixMilli()
+	now := l.now().UnixMilli()
 	return func(tx *store.Tx) error {
+		var id int64 // larger than those of other nodes of a cluster too
+		if err := tx.QueryRow(`SELECT coalesce(max(id), 0) + 1 FROM console_audit`, nil, &id); err != nil {
+			return err
+		}
 		_, err := tx.Exec(`INSERT INTO console_audit (id, at, who, role, source, operation, method, path, status, request, before, after)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			id, now, e.Who, e.Role, e.Source, e.Operation, e.Method, e.Path, e.Status, e.Request, e.Before, e.After)
@@ -94,7 +88,7 @@ func (c *Console) note(ctx context.Context, e entry) {
 // and, if path is not empty, about resources whose path begins with it.
 func (c *Console) AuditEntries(ctx context.Context, n int, before int64, path string) (any, error) {
 	if before <= 0 {
-		before = c.audit.last.Load() + 1
+		before = math.MaxInt64
 	}
 	list := []entry{}
 	err := c.cfg.Store.Query(ctx, `SELECT id, at, who, role, source, operation, method, path, status, request, before, after

@@ -87,9 +87,6 @@ func Open(ctx context.Context, cfg Config) (*Console, error) {
 	if c.sessions, err = openSessions(ctx, cfg.Store, cfg.Now, c.stands); err != nil {
 		return nil, err
 	}
-	if err := c.audit.open(ctx); err != nil {
-		return nil, err
-	}
 	c.mux.Handle("GET /{$}", pages.index())
 	c.mux.Handle("GET /console/assets/{name}", pages)
 	c.mux.Handle("GET /console/{$}", http.RedirectHandler("/", http.StatusFound))

@@ -179,6 +179,10 @@ const (
 )
 
 // auditLoop runs audits one after the other, begins scheduled ones, and forgets what is old.
+// lookAgain is how often a node of a cluster looks whether there is an audit to do, and whether it is to
+// do them.
+const lookAgain = 5 * time.Second
+
 func (s *Service) auditLoop(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -189,6 +193,10 @@ func (s *Service) auditLoop(ctx context.Context) {
 		case <-s.poke:
 		case <-timer.C:
 		}
+		if leads := s.cfg.Leads; leads != nil && !leads() {
+			timer.Reset(lookAgain)
+			continue
+		}
 		next, err := s.audits(ctx)
 		if ctx.Err() != nil {
 			return
@@ -197,7 +205,11 @@ func (s *Service) auditLoop(ctx context.Context) {
 			s.cfg.Log.Error("audits could not go on", "error", err)
 			next = s.now().Add(pause)
 		}
-		timer.Reset(max(0, min(longest, next.Sub(s.now()))))
+		wait := longest
+		if s.cfg.Leads != nil {
+			wait = lookAgain // another node may have been asked for an audit
+		}
+		timer.Reset(max(0, min(wait, next.Sub(s.now()))))
 	}
 }
 

@@ -123,6 +123,8 @@ type Config struct {
 	Now      func() time.Time // default time.Now
 	// Interval is the shortest time between two reports of a thing; default 5 minutes, as AWS has it.
 	Interval time.Duration
+	// Leads says whether this node of a cluster is the one that does audits; nil without a cluster.
+	Leads func() bool
 	// Logging says whether the server logs; default always.
 	Logging func() bool
 }

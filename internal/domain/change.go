@@ -161,10 +161,31 @@ func put(tx *store.Tx, c *Configuration) error {
 func (d *Domains) change(ctx context.Context, fn func(tx *store.Tx) error) error {
 	d.write.Lock()
 	defer d.write.Unlock()
-	if err := d.cfg.Store.Write(ctx, fn); err != nil {
+	if err := d.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		tx.Note(Feed, "")
+		return fn(tx)
+	}); err != nil {
 		return err
 	}
 	return d.load(context.WithoutCancel(ctx))
+}
+
+// Feed is the kind of change that nodes of a cluster tell each other.
+const Feed = "domain"
+
+// Reload reads again what another node has changed.
+func (d *Domains) Reload([]string) error {
+	d.write.Lock()
+	defer d.write.Unlock()
+	if err := d.load(context.Background()); err != nil {
+		return err
+	}
+	for _, c := range d.state.Load().byName {
+		if c.Status == Disabled && d.cfg.Ended != nil {
+			d.cfg.Ended(c.DomainName, "domain configuration "+c.Name+" is DISABLED")
+		}
+	}
+	return nil
 }
 
 // Update changes a configuration. One that is disabled loses its clients. registry.ErrNotFound,

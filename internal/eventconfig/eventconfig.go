@@ -80,6 +80,12 @@ func (c *Configuration) load(ctx context.Context) error {
 	return nil
 }
 
+// Feed is the kind of change that nodes of a cluster tell each other.
+const Feed = "eventconfig"
+
+// Reload reads again what another node has changed.
+func (c *Configuration) Reload([]string) error { return c.load(context.Background()) }
+
 // Enabled reports whether events of a kind are published. It is quick.
 func (c *Configuration) Enabled(kind string) bool { return c.state.Load().Enabled[kind] }
 
@@ -100,6 +106,7 @@ func (c *Configuration) Update(ctx context.Context, kinds map[string]bool) error
 	}
 	now := c.now().UnixMilli()
 	err := c.db.Write(ctx, func(tx *store.Tx) error {
+		tx.Note(Feed, "")
 		for kind, enabled := range kinds {
 			if _, err := tx.Exec(`INSERT INTO event_configuration (kind, enabled, created_at, modified_at) VALUES (?, ?, ?, ?)
 				ON CONFLICT (kind) DO UPDATE SET enabled = excluded.enabled, modified_at = excluded.modified_at`, kind, enabled, now, now); err != nil {

@@ -21,9 +21,10 @@ type connection struct {
 type connectionEvent struct {
 	thing string
 	connection
+	followed bool // another node of the cluster has written it down
 }
 
-var connectionTable = &store.Table{Name: "thing_connection", Key: 1, Columns: []string{"thing", "connected", "changed_at", "version", "reason"}}
+var connectionTable = &store.Table{Name: "thing_connection", Key: 1, Columns: []string{"thing", "connected", "changed_at", "version", "reason"}, Feed: FeedConnections}
 
 // Lifecycle returns what is to be told of connections.
 func (s *Service) Lifecycle() session.Lifecycle { return listener{s} }
@@ -39,7 +40,7 @@ func (l listener) told(c session.Client, connected bool, reason session.Disconne
 		thing = c.ClientID
 	}
 	id, _ := strconv.ParseUint(c.SessionID[:min(16, len(c.SessionID))], 16, 64)
-	ev := connectionEvent{thing, connection{known: true, connected: connected, timestamp: l.cfg.Now().UnixMilli(), session: id, reason: string(reason)}}
+	ev := connectionEvent{thing: thing, connection: connection{known: true, connected: connected, timestamp: l.cfg.Now().UnixMilli(), session: id, reason: string(reason)}}
 	l.feed.add(func(p *pending) { p.connections = append(p.connections, ev) })
 }
 
@@ -91,6 +92,12 @@ func (s *Service) connect(events []connectionEvent, touched map[*row]struct{}) {
 			}
 			continue
 		}
+		if ev.followed {
+			r.connection = ev.connection
+			r.parts[partLive] = s.writer.connection(r.connection)
+			touched[r] = struct{}{}
+			continue
+		}
 		r.connection = r.connection.after(ev.connection)
 		changed[ev.thing] = r.connection
 		touched[r] = struct{}{}
@@ -134,7 +141,7 @@ func (s *Service) loadConnections(ctx context.Context) error {
 		if err := row.Scan(&thing, &c.connected, &c.timestamp, &c.version, &c.reason); err != nil {
 			return err
 		}
-		if c.connected {
+		if c.connected && s.cfg.Store.Membership() == nil {
 			c.connected, c.timestamp, c.reason = false, now, string(session.ServerError)
 			broken[thing] = c
 		}

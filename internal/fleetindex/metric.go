@@ -75,8 +75,11 @@ type metricState struct {
 }
 
 func (s *Service) loadMetrics(ctx context.Context) error {
-	s.metrics.list, s.metrics.changed = make(map[string]*metricState), make(chan struct{}, 1)
-	return s.cfg.Store.Query(ctx, `SELECT name, definition, version, created, modified FROM fleet_metric`, nil, func(row store.Row) error {
+	list := make(map[string]*metricState)
+	if s.metrics.changed == nil {
+		s.metrics.changed = make(chan struct{}, 1)
+	}
+	err := s.cfg.Store.Query(ctx, `SELECT name, definition, version, created, modified FROM fleet_metric`, nil, func(row store.Row) error {
 		m := &metricState{due: s.cfg.Now()}
 		var definition string
 		var created, modified int64
@@ -84,9 +87,16 @@ func (s *Service) loadMetrics(ctx context.Context) error {
 			return err
 		}
 		m.ARN, m.Created, m.Modified = s.metricARN(m.Name), time.UnixMilli(created), time.UnixMilli(modified)
-		s.metrics.list[m.Name] = m
+		list[m.Name] = m
 		return json.Unmarshal([]byte(definition), &m.MetricDefinition)
 	})
+	if err != nil {
+		return err
+	}
+	s.metrics.mu.Lock()
+	defer s.metrics.mu.Unlock()
+	s.metrics.list = list
+	return nil
 }
 
 func (s *Service) metricARN(name string) string { return s.cfg.Registry.ARN("fleetmetric/" + name) }
@@ -261,6 +271,7 @@ func (s *Service) writeMetric(ctx context.Context, m *metricState, tags []regist
 		return err
 	}
 	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		tx.Note(Feed, "")
 		_, err := tx.Exec(`INSERT INTO fleet_metric (name, definition, version, created, modified) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, version = excluded.version, modified = excluded.modified`,
 			m.Name, string(b), m.Version, m.Created.UnixMilli(), m.Modified.UnixMilli())
@@ -298,6 +309,7 @@ func (s *Service) DeleteMetric(ctx context.Context, name string, expectedVersion
 		return err
 	}
 	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		tx.Note(Feed, "")
 		if _, err := tx.Exec(`DELETE FROM fleet_metric WHERE name = ?`, name); err != nil {
 			return err
 		}

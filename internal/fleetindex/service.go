@@ -80,17 +80,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, things: newTable(false), groups: newTable(true), strangers: make(map[string]connection)}
 	s.feed.init()
-	c := &Configuration{Things: ThingConfiguration{Mode: Off, Connectivity: Off, Defender: Off, NamedShadows: Off}, Groups: GroupConfiguration{Mode: Off}}
-	var stored string
-	err := cfg.Store.QueryRow(ctx, `SELECT configuration FROM indexing_configuration WHERE id = 1`, nil, &stored)
-	if err == nil {
-		err = json.Unmarshal([]byte(stored), c)
+	if err := s.loadConfiguration(ctx); err != nil {
+		return nil, err
 	}
-	if err != nil && !errors.Is(err, store.ErrNoRows) {
-		return nil, fmt.Errorf("read indexing configuration: %w", err)
-	}
-	s.configuration.Store(c)
-	s.view.Store(c.Things.view())
 	if err := s.loadMetrics(ctx); err != nil {
 		return nil, err
 	}
@@ -98,6 +90,21 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	cfg.Registry.Observe(s)
 	cfg.Shadows.Observe(s)
 	return s, nil
+}
+
+func (s *Service) loadConfiguration(ctx context.Context) error {
+	c := &Configuration{Things: ThingConfiguration{Mode: Off, Connectivity: Off, Defender: Off, NamedShadows: Off}, Groups: GroupConfiguration{Mode: Off}}
+	var stored string
+	err := s.cfg.Store.QueryRow(ctx, `SELECT configuration FROM indexing_configuration WHERE id = 1`, nil, &stored)
+	if err == nil {
+		err = json.Unmarshal([]byte(stored), c)
+	}
+	if err != nil && !errors.Is(err, store.ErrNoRows) {
+		return fmt.Errorf("read indexing configuration: %w", err)
+	}
+	s.configuration.Store(c)
+	s.view.Store(c.Things.view())
+	return nil
 }
 
 // Start begins to read the fleet, which goes on after it returns; until it has been read, searches
@@ -165,6 +172,7 @@ func (s *Service) Configure(ctx context.Context, things *ThingConfiguration, gro
 		return err
 	}
 	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		tx.Note(Feed, "")
 		_, err := tx.Exec(`INSERT INTO indexing_configuration (id, configuration) VALUES (1, ?)
 			ON CONFLICT (id) DO UPDATE SET configuration = excluded.configuration`, string(b))
 		return err

@@ -91,6 +91,16 @@ func (s *Service) resume(ctx context.Context) error {
 	})
 }
 
+// Reconsider makes the worker look at everything again: another node of the cluster is gone, and may have
+// known of things that changed their groups.
+func (s *Service) Reconsider([]string) error {
+	s.worker.mu.Lock()
+	s.worker.all = true
+	s.worker.mu.Unlock()
+	s.worker.poke()
+	return nil
+}
+
 // Close finishes what has begun and stops. The store must still be open. What is left goes on after
 // the next Open.
 func (s *Service) Close() {

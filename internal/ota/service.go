@@ -32,6 +32,9 @@ var schema = []string{`
 
 // Config is what a Service works with.
 type Config struct {
+	// Leads says whether this node of a cluster is the one that makes updates; nil without a cluster.
+	Leads func() bool
+
 	Store    *store.DB
 	Jobs     *jobs.Service
 	Streams  *stream.Service

@@ -20,9 +20,23 @@ import (
 // retryAfter is how long the worker waits after the database or the disk failed.
 const retryAfter = 5 * time.Second
 
+// lookAgain is how often a node of a cluster looks whether there is work, or whether it is to do it.
+const lookAgain = time.Second
+
 // run makes and deletes updates, one after the other, the oldest first.
 func (s *Service) run(ctx context.Context) {
 	for ctx.Err() == nil {
+		var look <-chan time.Time
+		if leads := s.cfg.Leads; leads != nil {
+			look = time.After(lookAgain) // at what other nodes have begun
+			if !leads() {
+				select {
+				case <-ctx.Done():
+				case <-look:
+				}
+				continue
+			}
+		}
 		r, err := s.one(ctx, `status IN (?, ?, ?) ORDER BY created_at, ota_update_id LIMIT 1`, string(CreatePending), string(CreateInProgress), string(DeleteInProgress))
 		if err == nil && r != nil {
 			err = s.advance(ctx, r)
@@ -40,6 +54,7 @@ func (s *Service) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-s.wake:
+		case <-look:
 		case <-retry:
 		}
 	}

@@ -154,7 +154,7 @@ func (u *Users) Put(ctx context.Context, name string, hash Hash, policies []stri
 	}
 	old := (*u.users.Load())[name]
 	now := u.now().UnixMilli()
-	err = u.change(ctx, func(tx *store.Tx) error {
+	err = u.change(ctx, name, func(tx *store.Tx) error {
 		_, err := tx.Exec(`INSERT INTO password_user (name, hash, policies, created, modified) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, policies = excluded.policies, modified = excluded.modified`,
 			name, hash.String(), string(texts), now, now)
@@ -180,7 +180,7 @@ func (u *Users) SetPolicies(ctx context.Context, name string, policies []string)
 
 // Delete removes a user. registry.ErrNotFound.
 func (u *Users) Delete(ctx context.Context, name string) error {
-	err := u.change(ctx, func(tx *store.Tx) error {
+	err := u.change(ctx, name, func(tx *store.Tx) error {
 		n, err := tx.Exec(`DELETE FROM password_user WHERE name = ?`, name)
 		if err == nil && n == 0 {
 			err = &registry.Error{Kind: registry.ErrNotFound, Message: fmt.Sprintf("user %q not found", name)}
@@ -193,13 +193,36 @@ func (u *Users) Delete(ctx context.Context, name string) error {
 	return err
 }
 
-func (u *Users) change(ctx context.Context, fn func(tx *store.Tx) error) error {
+func (u *Users) change(ctx context.Context, name string, fn func(tx *store.Tx) error) error {
 	u.write.Lock()
 	defer u.write.Unlock()
-	if err := u.db.Write(ctx, fn); err != nil {
+	if err := u.db.Write(ctx, func(tx *store.Tx) error {
+		tx.Note(Feed, name)
+		return fn(tx)
+	}); err != nil {
 		return err
 	}
 	return u.load(context.WithoutCancel(ctx))
+}
+
+// Feed is the kind of change that nodes of a cluster tell each other.
+const Feed = "password"
+
+// Reload reads again what another node has changed.
+func (u *Users) Reload(names []string) error {
+	u.write.Lock()
+	defer u.write.Unlock()
+	before := *u.users.Load()
+	if err := u.load(context.Background()); err != nil {
+		return err
+	}
+	now := *u.users.Load()
+	for _, name := range names {
+		if a, b := before[name], now[name]; a != nil && (b == nil || a.Digest != b.Digest || !slices.Equal(a.Policies, b.Policies)) {
+			u.changed(name)
+		}
+	}
+	return nil
 }
 
 // ErrRefused says that name and password do not belong together, or that there is no such user.

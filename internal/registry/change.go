@@ -62,13 +62,17 @@ func (r *Registry) announce(feed []Change) {
 	if len(feed) == 0 {
 		return
 	}
+	r.tellObservers(feed)
+	r.wakeEvents(feed)
+}
+
+func (r *Registry) tellObservers(feed []Change) {
 	r.observing.RLock()
 	observers := r.observers
 	r.observing.RUnlock()
 	for _, o := range observers {
 		o.RegistryChanged(feed)
 	}
-	r.wakeEvents(feed)
 }
 
 // maxChanged is the number of certificates beyond which a change is announced to everybody.

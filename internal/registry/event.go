@@ -55,6 +55,7 @@ func (r *Registry) recordEvents(tx *store.Tx, feed []Change) error {
 		if err != nil {
 			return err
 		}
+		tx.Note(FeedEvents, "")
 		if _, err := tx.Exec(`INSERT INTO registry_event (id, topic, payload) VALUES (?, ?, ?)`, head.EventID, topic, payload); err != nil {
 			return err
 		}
@@ -88,6 +89,13 @@ const eventsAtOnce = 256
 func (r *Registry) EventLoop(ctx context.Context, publish func([]Event) error) {
 	ev := r.events.Load()
 	for ctx.Err() == nil {
+		if leads := r.leads.Load(); leads != nil && !(*leads)() {
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+			continue
+		}
 		n, err := r.publishEvents(ctx, publish)
 		switch {
 		case err != nil:

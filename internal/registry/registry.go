@@ -42,6 +42,7 @@ type Registry struct {
 	now     func() time.Time
 	live    atomic.Pointer[Live]
 	events  atomic.Pointer[events]
+	leads   atomic.Pointer[func() bool]
 	cache   identityCache
 
 	taggables sync.Map // kind → query that counts the resource of a name
@@ -95,6 +96,17 @@ func (r *Registry) Region() string { return r.region }
 // SetLive names who is told about changes that concern live connections.
 func (r *Registry) SetLive(live Live) { r.live.Store(&live) }
 
+// SetLeader says when this server is the one of its cluster that publishes events.
+func (r *Registry) SetLeader(leads func() bool) { r.leads.Store(&leads) }
+
+// EventsWait takes what another node says of FeedEvents.
+func (r *Registry) EventsWait([]string) error {
+	if ev := r.events.Load(); ev != nil {
+		ev.poke()
+	}
+	return nil
+}
+
 // ARN returns the Amazon resource name of a resource such as "thing/T" or "policy/P".
 func (r *Registry) ARN(resource string) string { return r.prefix + resource }
 
@@ -133,21 +145,27 @@ func (r *Registry) write(ctx context.Context, fn func(tx *store.Tx, ch *changes)
 		if err := fn(tx, &ch); err != nil {
 			return err
 		}
+		ch.tell(tx)
 		return r.recordEvents(tx, ch.feed)
 	})
 	if err != nil {
 		return err
 	}
 	r.announce(ch.feed)
+	r.principalsChanged(&ch)
+	return nil
+}
+
+// principalsChanged forgets identities and tells who has live connections.
+func (r *Registry) principalsChanged(ch *changes) {
 	if !ch.all && len(ch.certificates) == 0 {
-		return nil
+		return
 	}
 	ids := ch.list()
 	r.cache.forget(ids)
 	if live := r.live.Load(); live != nil {
 		(*live).PrincipalsChanged(ids)
 	}
-	return nil
 }
 
 func millis(t time.Time) int64 { return t.UnixMilli() }

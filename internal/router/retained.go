@@ -11,7 +11,7 @@ import (
 	"github.com/berth-iot/berth/topic"
 )
 
-var retainedTable = &store.Table{Name: "retained_message", Key: 1,
+var retainedTable = &store.Table{Name: "retained_message", Key: 1, Feed: "retained",
 	Columns: []string{"topic", "payload", "qos", "properties", "expires_at", "modified_at"}}
 
 var retainedSchema = []string{`CREATE TABLE retained_message (
@@ -30,23 +30,53 @@ func (r *retained) open(ctx context.Context, rules topic.Rules, db *store.DB) er
 	if err := db.Migrate(ctx, "retained", retainedSchema); err != nil {
 		return err
 	}
-	err := db.Query(ctx, `SELECT topic, payload, qos, properties, expires_at, modified_at FROM retained_message`, nil,
-		func(row store.Row) error {
-			m := &Message{Retain: true}
-			var props []byte
-			var expires, modified int64
-			if err := row.Scan(&m.Topic, &m.Payload, &m.QoS, &props, &expires, &modified); err != nil {
-				return err
-			}
-			if err := m.LoadProperties(props); err != nil {
-				return fmt.Errorf("retained message of %q: %w", m.Topic, err)
-			}
-			m.Expires, m.Modified = fromMillis(expires), fromMillis(modified)
+	err := db.Query(ctx, selectRetained, nil, func(row store.Row) error {
+		m, err := scanRetained(row)
+		if err == nil {
 			r.tree.Set(m.Topic, m)
-			return nil
-		})
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("load retained messages: %w", err)
+	}
+	return nil
+}
+
+const selectRetained = `SELECT topic, payload, qos, properties, expires_at, modified_at FROM retained_message`
+
+func scanRetained(row store.Row) (*Message, error) {
+	m := &Message{Retain: true}
+	var props []byte
+	var expires, modified int64
+	if err := row.Scan(&m.Topic, &m.Payload, &m.QoS, &props, &expires, &modified); err != nil {
+		return nil, err
+	}
+	if err := m.LoadProperties(props); err != nil {
+		return nil, fmt.Errorf("retained message of %q: %w", m.Topic, err)
+	}
+	m.Expires, m.Modified = fromMillis(expires), fromMillis(modified)
+	return m, nil
+}
+
+// RefreshRetained reads the retained messages of topics again that nodes of a cluster have changed.
+func (r *Router) RefreshRetained(topics []string) error {
+	for _, name := range topics {
+		var m *Message
+		err := r.retained.db.Query(context.Background(), selectRetained+` WHERE topic = ?`, []any{name}, func(row store.Row) (err error) {
+			m, err = scanRetained(row)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		r.retained.mu.Lock()
+		if m != nil {
+			r.retained.tree.Set(name, m)
+		} else {
+			r.retained.tree.Remove(name)
+		}
+		r.retained.mu.Unlock()
 	}
 	return nil
 }
@@ -167,7 +197,15 @@ func (r *Router) ExpireRetained(now time.Time) {
 	for _, name := range gone {
 		if m, ok := r.retained.tree.Get(name); ok && m.Expired(now) {
 			r.retained.tree.Remove(name)
-			r.retained.db.Delete(retainedTable, [][]any{{name}}, nil)
+			if r.retained.db.Membership() == nil {
+				r.retained.db.Delete(retainedTable, [][]any{{name}}, nil)
+				continue
+			}
+			expired := toMillis(m.Expires)
+			r.retained.db.SubmitLoose(func(tx *store.Tx) error { // another node may have a newer one
+				_, err := tx.Exec(`DELETE FROM retained_message WHERE topic = ? AND expires_at = ?`, name, expired)
+				return err
+			}, nil)
 		}
 	}
 }

@@ -74,6 +74,9 @@ func New(ctx context.Context, rules topic.Rules, db *store.DB) (*Router, error) 
 	return r, nil
 }
 
+// CheckFilter reports what is wrong with a filter, which may be shared.
+func (r *Router) CheckFilter(filter string) error { return r.rules.CheckFilter(filter) }
+
 // Subscribe adds or replaces a subscription. The filter must be valid and may be shared. It
 // reports whether the subscription is new.
 func (r *Router) Subscribe(s Subscriber, filter string, sub Subscription) (fresh bool) {

@@ -50,35 +50,40 @@ func (g *group) empty() bool {
 	return len(g.members) == 0
 }
 
-// choose returns a copy of one member. Starting at a random place and taking the first that fits
-// costs one pass.
-func (g *group) choose() (t Target, ok bool) {
+// choose returns a copy of one member for a message of a QoS.
+func (g *group) choose(qos byte) (t Target, ok bool) {
+	fits := func(m *Target) bool {
+		s, ok := m.Subscriber.(Selective)
+		return !ok || s.Fits(min(qos, m.QoS))
+	}
+	t, ok = g.pick(func(m *Target) bool { return m.Subscriber.Online() && fits(m) })
+	if !ok {
+		t, ok = g.pick(func(m *Target) bool { return m.Subscriber.Durable() && fits(m) })
+	}
+	return t, ok
+}
+
+// pick returns a copy of a member that fits. Starting at a random place and taking the first costs one
+// pass.
+func (g *group) pick(fits func(m *Target) bool) (t Target, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := len(g.members)
 	if n == 0 {
 		return Target{}, false
 	}
-	start, durable := rand.IntN(n), -1
+	start := rand.IntN(n)
 	for i := range n {
-		at := (start + i) % n
-		m := &g.members[at]
-		if m.Subscriber.Online() {
+		if m := &g.members[(start+i)%n]; fits(m) {
 			return *m, true
 		}
-		if durable < 0 && m.Subscriber.Durable() {
-			durable = at
-		}
 	}
-	if durable < 0 {
-		return Target{}, false
-	}
-	return g.members[durable], true
+	return Target{}, false
 }
 
 // Deliver implements Subscriber for the group as a whole.
 func (g *group) Deliver(p *Publication, _ *Target) {
-	if t, ok := g.choose(); ok {
+	if t, ok := g.choose(p.QoS); ok {
 		t.Subscriber.Deliver(p, &t)
 	}
 }

@@ -41,6 +41,19 @@ func (s *Service) loadRules(ctx context.Context) error {
 	return nil
 }
 
+// Feed is the kind of change that nodes of a cluster tell each other.
+const Feed = "rules"
+
+// Reload reads the rules and destinations again, which another node has changed.
+func (s *Service) Reload([]string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.loadDestinations(context.Background()); err != nil {
+		return err
+	}
+	return s.loadRules(context.Background())
+}
+
 func (s *Service) name(r *rule, name string, created time.Time) {
 	r.Name, r.ARN, r.Created = name, s.arn("rule/"+name), created
 	r.stats = s.counters(name)
@@ -94,6 +107,7 @@ func (s *Service) change(ctx context.Context, name string, do func(old *rule) (*
 		}
 	}
 	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		tx.Note(Feed, name)
 		if r == nil {
 			_, err := tx.Exec(`DELETE FROM rule WHERE name = ?`, name)
 			if err == nil {

@@ -81,6 +81,7 @@ func (s *Service) keep(ctx context.Context, d Destination, remove bool) error {
 		return err
 	}
 	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		tx.Note(Feed, "")
 		query, args := `INSERT INTO rule_destination (id, document) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET document = excluded.document`, []any{d.ID, b}
 		if remove {
 			query, args = `DELETE FROM rule_destination WHERE id = ?`, []any{d.ID}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -121,24 +122,30 @@ type queue struct {
 	mu     sync.Mutex
 	lanes  map[string]*lane
 	lastID int64
+
+	// The identifiers of this node's deliveries are from first to below end; alone, a server has all.
+	first, end int64
 }
 
 // deadAge is how long dead letters are kept.
 const deadAge = 14 * 24 * time.Hour
 
 func openQueue(ctx context.Context, s *Service) (*queue, error) {
-	q := &queue{s: s, lanes: make(map[string]*lane)}
+	q := &queue{s: s, lanes: make(map[string]*lane), end: math.MaxInt64}
+	if m := s.cfg.Store.Membership(); m != nil {
+		q.first, q.end = m.Range()
+	}
 	s.inner.full = func(d *delivery) { s.refuseRoom(&rule{stats: s.counters(d.Rule)}, d.receipt) }
 	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		_, err := tx.Exec(`DELETE FROM rule_delivery WHERE dead_at > 0 AND dead_at < ?`, s.now().Add(-deadAge).UnixMilli())
 		return err
 	})
 	if err == nil {
-		err = s.cfg.Store.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM rule_delivery`, nil, &q.lastID)
+		err = s.cfg.Store.QueryRow(ctx, `SELECT coalesce(max(id), ?) FROM rule_delivery WHERE id >= ? AND id < ?`, []any{q.first, q.first, q.end}, &q.lastID)
 	}
 	if err == nil {
-		err = s.cfg.Store.Query(ctx, `SELECT DISTINCT lane FROM rule_delivery WHERE dead_at = 0`, nil, func(row store.Row) error {
-			l := &lane{poke: make(chan struct{}, 1), spilled: true}
+		err = s.cfg.Store.Query(ctx, `SELECT DISTINCT lane FROM rule_delivery WHERE dead_at = 0 AND id >= ? AND id < ?`, []any{q.first, q.end}, func(row store.Row) error {
+			l := &lane{poke: make(chan struct{}, 1), spilled: true, last: q.first}
 			if err := row.Scan(&l.name); err != nil {
 				return err
 			}
@@ -165,7 +172,7 @@ func (q *queue) resume() {
 func (q *queue) lane(name string) *lane {
 	l := q.lanes[name]
 	if l == nil {
-		l = &lane{name: name, poke: make(chan struct{}, 1)}
+		l = &lane{name: name, poke: make(chan struct{}, 1), last: q.first}
 		q.lanes[name] = l
 	}
 	return l
@@ -357,8 +364,8 @@ func (q *queue) load(l *lane) error {
 	var list []*delivery
 	rows := 0
 	highest := after
-	err := q.s.cfg.Store.Query(q.s.run, `SELECT id, body, created_at FROM rule_delivery WHERE dead_at = 0 AND lane = ? AND id > ? ORDER BY id LIMIT ?`,
-		[]any{l.name, after, loadBatch}, func(row store.Row) error {
+	err := q.s.cfg.Store.Query(q.s.run, `SELECT id, body, created_at FROM rule_delivery WHERE dead_at = 0 AND lane = ? AND id > ? AND id < ? ORDER BY id LIMIT ?`,
+		[]any{l.name, after, q.end, loadBatch}, func(row store.Row) error {
 			rows++
 			var id, created int64
 			var body []byte

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-iot/berth/internal/cluster"
 	"github.com/berth-iot/berth/internal/rules/action"
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/store"
@@ -21,6 +22,9 @@ import (
 type Config struct {
 	Data           string        `yaml:"data"`              // directory of everything that lasts
 	Database       string        `yaml:"database"`          // URL of a PostgreSQL for the state; empty for DATA/berth.db
+	Cluster        string        `yaml:"cluster"`           // URLs of NATS servers: this server is a node of a cluster; empty for none
+	Node           string        `yaml:"node"`              // name of the node; empty for one made of the host's name and Data
+	ClusterLease   time.Duration `yaml:"cluster-lease"`     // how long a node may be out of reach of the database; 0 for 10s
 	MQTT           string        `yaml:"mqtt"`              // address of MQTT over mutual TLS
 	HTTPS          string        `yaml:"https"`             // address of HTTPS and WebSocket
 	HTTP           string        `yaml:"http"`              // address of plain HTTP; loopback
@@ -103,6 +107,12 @@ func (c *Config) Check() error {
 		return fmt.Errorf("max-keep-alive: %v is not from 1s to 65535s", c.MaxKeepAlive)
 	case c.MaxPayload < 0 || c.MaxPayload > 256<<20:
 		return fmt.Errorf("max-payload: %d is not from 1 to %d bytes", c.MaxPayload, 256<<20)
+	case c.Cluster != "" && c.Database == "":
+		return errors.New("cluster: nodes share a PostgreSQL: name it with database")
+	case c.Cluster == "" && c.Node != "":
+		return errors.New("node: has no effect without cluster")
+	case c.ClusterLease != 0 && (c.ClusterLease < 2*time.Second || c.ClusterLease > 5*time.Minute):
+		return fmt.Errorf("cluster-lease: %v is not from 2s to 5m", c.ClusterLease)
 	case c.Handshakes < 0:
 		return fmt.Errorf("handshakes: %d is negative", c.Handshakes)
 	case c.MaxSubs < 0:
@@ -120,6 +130,11 @@ func (c *Config) Check() error {
 	}
 	if _, err := session.ParseRates(c.Rates); err != nil {
 		return fmt.Errorf("rates: %w", err)
+	}
+	if c.Cluster != "" {
+		if err := cluster.CheckURLs(c.Cluster); err != nil {
+			return fmt.Errorf("cluster: %w", err)
+		}
 	}
 	if c.Database != "" {
 		if _, err := store.ParseURL(c.Database); err != nil {

@@ -31,6 +31,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iotrules"
 	"github.com/berth-iot/berth/internal/broker"
 	"github.com/berth-iot/berth/internal/ca"
+	"github.com/berth-iot/berth/internal/cluster"
 	"github.com/berth-iot/berth/internal/codesign"
 	"github.com/berth-iot/berth/internal/commands"
 	"github.com/berth-iot/berth/internal/console"
@@ -67,6 +68,7 @@ type Server struct {
 	cfg      Config
 	log      *slog.Logger
 	db       *store.DB
+	node     *cluster.Node // nil without a cluster
 	shadows  *shadow.Service
 	jobs     *jobs.Service
 	streams  *stream.Service
@@ -130,7 +132,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		}
 	}()
 
-	if s.db, err = cfg.store(ctx, log); err != nil {
+	if s.db, s.node, err = cfg.store(ctx, log); err != nil {
 		return nil, err
 	}
 	if s.tables, err = table.Open(ctx, cfg.Data, table.Config{Database: cfg.TableDatabase, Retention: cfg.TableRetention, MaxBytes: cfg.TableMaxBytes, Log: log}); err != nil {
@@ -181,11 +183,15 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if s.index, err = fleetindex.Open(ctx, fleetindex.Config{Store: s.db, Registry: reg, Shadows: s.shadows, Log: log}); err != nil {
 		return nil, err
 	}
-	if s.defender, err = defender.Open(ctx, defender.Config{Store: s.db, Router: routes, Registry: reg, Log: log}); err != nil {
+	if s.defender, err = defender.Open(ctx, defender.Config{Leads: s.leads(), Store: s.db, Router: routes, Registry: reg, Log: log}); err != nil {
 		return nil, err
 	}
 	routes.Own(s.defender.Owner)
-	s.sessions, err = session.Open(ctx, session.Config{Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials,
+	nodes, err := joinRouter(s.node, routes)
+	if err != nil {
+		return nil, err
+	}
+	s.sessions, err = session.Open(ctx, session.Config{Node: s.node, Interest: nodes, Limits: limits, Router: routes, Store: s.db, Authority: auth, Denials: denials,
 		Lifecycle: session.Listeners{events, s.index.Lifecycle(), s.defender, history}, Log: log})
 	s.defender.ObserveViolations(s.index.SetViolations)
 	if err != nil {
@@ -227,7 +233,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
-	if s.updates, err = ota.Open(ctx, ota.Config{Store: s.db, Jobs: s.jobs, Streams: s.streams, Profiles: profiles, Log: log, ARN: reg.ARN,
+	if s.updates, err = ota.Open(ctx, ota.Config{Leads: s.leads(), Store: s.db, Jobs: s.jobs, Streams: s.streams, Profiles: profiles, Log: log, ARN: reg.ARN,
 		Address: objectAddress(cfg.Region)}); err != nil {
 		return nil, err
 	}
@@ -278,7 +284,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	moves := trend.New(s.sample)
 	pages.api = api
-	own := admin.New(admin.Config{Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains, Users: others.users, Tables: s.tables, Rules: s.rules,
+	own := admin.New(admin.Config{Cluster: s.node, Keys: keys, Denials: denials, Authority: auth, Registry: reg, Files: stored, Provisioning: s.devices, Profiles: profiles, Domains: others.domains, Users: others.users, Tables: s.tables, Rules: s.rules,
 		Presence: history, Trend: moves, Talkers: s.sessions.Talkers, CA: root, Server: func() any { return s.Ready }, AuditLog: pages.auditLog, Changed: pages.changed,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
@@ -296,6 +302,13 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	mux.Handle("GET "+files.Path, stored.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
+	if s.node != nil {
+		gauges.Cluster(s.node, nodes)
+		s.follow(reg, keys, kinds, others)
+		if err := s.startNode(run, nodes); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.listen(run, mux, gauges.Handler()); err != nil {
 		return nil, err
 	}
@@ -402,6 +415,9 @@ func (s *Server) announce() error {
 // readyz answers 200 when a write reaches the disk.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	err := s.db.Available()
+	if err == nil && s.node != nil && !s.node.Alive() {
+		err = errors.New("the lease of this node has ended")
+	}
 	if err == nil {
 		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 		defer cancel()
@@ -470,6 +486,9 @@ func (s *Server) Close() error {
 	}
 	if s.tables != nil {
 		errs = append(errs, s.tables.Close())
+	}
+	if s.node != nil {
+		errs = append(errs, s.node.Leave(ctx))
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

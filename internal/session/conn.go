@@ -185,6 +185,9 @@ func (c *Conn) read() error {
 				return c.rest(err)
 			}
 			c.active.Store(c.all.clock.Load())
+			if c.all.node != nil && !c.all.node.Alive() {
+				return disconnect(ServerError, mqtt.ServerUnavailable, "the lease of this node has ended")
+			}
 		}
 		if c.ended.Load() != nil {
 			return nil
@@ -405,7 +408,7 @@ func (c *Conn) handleAck(t mqtt.Type, body []byte) error {
 			d.receipt = nil
 		}
 		if d.stored {
-			s.all.forgetStored(s.id, d.seq)
+			s.forgetStored(d)
 			d.stored = false
 		}
 		c.acks = mqtt.AppendAck(c.acks, mqtt.PUBREL, a.PacketID, mqtt.Success, c.version)

@@ -67,9 +67,6 @@ func (c *Conn) append(b []byte) {
 // fits reports whether a packet of n bytes may be sent; a larger one than the client takes is
 // dropped as if it had been delivered [MQTT-3.1.2-25].
 func (c *Conn) fits(n int) bool {
-	if c.parted {
-		return false
-	}
 	if c.maxPacket > 0 && n > c.maxPacket {
 		c.all.count.dropped.Add(1)
 		return false
@@ -78,8 +75,12 @@ func (c *Conn) fits(n int) bool {
 }
 
 // appendPublication appends the PUBLISH of a message on its way; false means that it cannot be
-// sent to this client.
+// sent to this client. A connection that has broken takes everything and sends nothing: what is in
+// flight then is kept when it is detached.
 func (c *Conn) appendPublication(p *router.Publication, t *router.Target, qos byte, retain bool, id uint16) bool {
+	if c.parted {
+		return true
+	}
 	if (len(t.IDs) > 0 || c.given != nil) && c.version == mqtt.V5 {
 		return c.appendMessage(p.Keep(), qos, retain, false, id, t.IDs)
 	}
@@ -101,6 +102,9 @@ func (c *Conn) appendPublication(p *router.Publication, t *router.Target, qos by
 
 // appendMessage appends the PUBLISH of a message that was kept.
 func (c *Conn) appendMessage(m *router.Message, qos byte, retain, dup bool, id uint16, ids []uint32) bool {
+	if c.parted {
+		return true
+	}
 	props := m.Properties
 	if c.version == mqtt.V5 {
 		if !m.Expires.IsZero() {

@@ -11,9 +11,9 @@ import (
 
 var (
 	sessionTable = &store.Table{Name: "session", Key: 1,
-		Columns: []string{"client_id", "expiry", "offline_since"}}
+		Columns: []string{"client_id", "expiry", "offline_since"}, Feed: "session"}
 	subscriptionTable = &store.Table{Name: "session_subscription", Key: 2,
-		Columns: []string{"client_id", "filter", "qos", "no_local", "retain_as_published", "identifier"}}
+		Columns: []string{"client_id", "filter", "qos", "no_local", "retain_as_published", "identifier"}, Feed: "session"}
 	queueTable = &store.Table{Name: "session_queue", Key: 2,
 		Columns: []string{"client_id", "seq", "topic", "payload", "qos", "retain", "properties", "identifiers", "expires_at"}}
 )
@@ -186,6 +186,10 @@ func (s *Session) readPage(after int64) (page []delivery, err error) {
 }
 
 // forgetStored deletes the row of a message that was acknowledged or outlived.
-func (a *Sessions) forgetStored(clientID string, seq int64) {
-	a.db.Delete(queueTable, [][]any{{clientID, seq}}, nil)
+func (s *Session) forgetStored(d *delivery) {
+	if d.inbox != 0 {
+		s.all.inbox.remove(s.id, d.inbox)
+		return
+	}
+	s.all.db.Delete(queueTable, [][]any{{s.id, d.seq}}, nil)
 }

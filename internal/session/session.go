@@ -54,6 +54,8 @@ type Session struct {
 	will     *mqtt.Will // to be published when its delay has passed
 	willFrom *router.Origin
 	deadline time.Time // when the will is due or the offline session expires
+
+	place *place // in a cluster; nil without one
 }
 
 // ID is the client identifier.
@@ -63,6 +65,9 @@ func (s *Session) ID() string { return s.id }
 func (s *Session) Online() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.place != nil && !s.place.here {
+		return s.place.online
+	}
 	return s.conn != nil
 }
 
@@ -81,6 +86,12 @@ func (s *Session) Deliver(p *router.Publication, t *router.Target) {
 	c := s.conn
 	if p.Connection != nil && (c == nil || c.origin != p.Connection) {
 		return // who asked is gone
+	}
+	if at := s.place; at != nil && (!at.here || at.behind) && (qos > 0 || !at.here) {
+		if qos > 0 && s.persistent {
+			s.forward(p, t, qos)
+		}
+		return
 	}
 	if c == nil {
 		if qos > 0 && s.persistent {
@@ -191,7 +202,7 @@ func (s *Session) discard(d *delivery) {
 		d.receipt.Release(nil)
 	}
 	if d.stored {
-		s.all.forgetStored(s.id, d.seq)
+		s.forgetStored(d)
 	}
 	s.inflight.acknowledge(d)
 }
@@ -242,6 +253,9 @@ func (s *Session) pump() bool {
 			go s.load()
 		}
 	}
+	if s.place != nil && s.place.behind && s.queue.len() == 0 && s.backlog == 0 {
+		s.all.inbox.look(s.id)
+	}
 	return moved
 }
 
@@ -261,7 +275,7 @@ func (s *Session) drop(d *delivery) {
 		d.receipt.Release(nil)
 	}
 	if d.stored {
-		s.all.forgetStored(s.id, d.seq)
+		s.forgetStored(d)
 	}
 }
 

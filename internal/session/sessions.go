@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/berth-iot/berth/internal/cluster"
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
@@ -25,6 +26,10 @@ type Config struct {
 	Denials   *denial.Log
 	Lifecycle Lifecycle // may be nil
 	Log       *slog.Logger
+
+	// Of a node of a cluster; nil without one.
+	Node     *cluster.Node
+	Interest *cluster.Interest
 }
 
 // Sessions are all sessions of a server. Methods may be called concurrently.
@@ -45,6 +50,10 @@ type Sessions struct {
 	warned      atomic.Int64 // the second of the last warning about a client
 	rested      int          // of tickLoop: connections that gave memory back since returned
 	returned    time.Time    // of tickLoop: when the process last returned memory to the system
+
+	node     *cluster.Node // nil without a cluster
+	interest *cluster.Interest
+	inbox    *inbox
 
 	mu        sync.Mutex
 	sessions  map[string]*Session
@@ -71,21 +80,40 @@ func Open(ctx context.Context, cfg Config) (*Sessions, error) {
 	if err := a.db.Migrate(ctx, "session", schema); err != nil {
 		return nil, err
 	}
+	if cfg.Node != nil {
+		if err := a.joinCluster(ctx, cfg.Node, cfg.Interest); err != nil {
+			return nil, fmt.Errorf("open sessions of a cluster: %w", err)
+		}
+	}
+	if a.node == nil {
+		if err := a.absorbAll(ctx); err != nil {
+			return nil, fmt.Errorf("take over from a cluster: %w", err)
+		}
+	}
 	if err := a.load(ctx); err != nil {
 		return nil, fmt.Errorf("load sessions: %w", err)
 	}
 	a.completions.start()
 	go a.tickLoop()
+	if a.node != nil {
+		a.inbox.start()
+	}
 	return a, nil
 }
 
 func (a *Sessions) load(ctx context.Context) error {
 	now := time.Now()
 	err := a.db.Query(ctx, `SELECT client_id, expiry, offline_since FROM session`, nil, func(row store.Row) error {
-		s := &Session{all: a, persistent: true, restored: true}
+		s := a.newSession("")
+		s.persistent, s.restored = true, true
 		var since int64
 		if err := row.Scan(&s.id, &s.expiry, &since); err != nil {
 			return err
+		}
+		if s.place != nil {
+			s.place.online = since == 0
+			a.sessions[s.id] = s
+			return nil
 		}
 		from := now
 		if since != 0 {
@@ -119,7 +147,7 @@ func (a *Sessions) load(ctx context.Context) error {
 			a.router.Subscribe(s, filter, sub)
 			return nil
 		})
-	if err != nil {
+	if err != nil || a.node != nil {
 		return err
 	}
 	return a.db.Query(ctx, `SELECT client_id, count(*), min(seq), max(seq) FROM session_queue GROUP BY client_id`, nil, func(row store.Row) error {
@@ -149,7 +177,7 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 		}
 		s = a.sessions[id]
 		if s == nil {
-			s = &Session{id: id, all: a}
+			s = a.newSession(id)
 			a.sessions[id] = s
 		}
 		a.mu.Unlock()
@@ -175,11 +203,33 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 			a.mu.Unlock()
 		}
 	}
+	c.sessionID = newSessionID()
+	var found *taken
+	if a.node != nil {
+		var err error
+		if found, err = a.take(s, c, p.Will, expiry); err != nil {
+			a.giveUp(s)
+			return err
+		}
+		hadState = s.persistent
+		defer func() {
+			s.mu.Lock()
+			attached := s.conn == c
+			s.mu.Unlock()
+			if !attached {
+				a.giveUp(s)
+			}
+		}()
+	}
 	ack.SessionPresent = hadState && !p.CleanStart // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
 	if !ack.SessionPresent {
 		if err := a.discardState(s); err != nil {
 			return err
 		}
+	}
+	if found != nil {
+		a.inherit(found, ack.SessionPresent)
+		a.inbox.barrier()
 	}
 
 	// A resumed session counts as connected before a crash can say otherwise; only a new one has to
@@ -198,11 +248,18 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 	s.mu.Lock()
 	s.persistent, s.expiry = expiry > 0, expiry
 	s.will, s.deadline = nil, time.Time{} // [MQTT-3.1.3-9]
-	c.session, c.sessionID = s, newSessionID()
+	c.session = s
 	c.active.Store(a.clock.Load())
 	c.append(ack.Append(nil, c.version))
 	s.will = p.Will
 	s.conn = c
+	if s.place != nil {
+		s.place.lasting = s.persistent
+		s.place.behind = s.place.behind && s.persistent
+		for filter := range s.subscriptions {
+			a.interest.Add(filter, s.persistent)
+		}
+	}
 	s.resend(c)
 	s.pump()
 	a.mu.Lock()
@@ -229,9 +286,18 @@ func (a *Sessions) wait(start func(done func(error))) error {
 // part ends a connection: its read loop calls it last.
 func (a *Sessions) part(c *Conn) {
 	s := c.session
-	s.changing.Lock()
-	a.detach(s, c)
-	s.changing.Unlock()
+	mine := true
+	if a.node != nil && !a.node.Alive() {
+		// Others may speak for this client already: it is cut off, and told of, and its will published,
+		// only if they have not.
+		c.transport.Close()
+		mine = a.node.AwaitLease()
+	}
+	if mine {
+		s.changing.Lock()
+		a.detach(s, c)
+		s.changing.Unlock()
+	}
 	a.mu.Lock()
 	delete(a.conns, c)
 	a.mu.Unlock()
@@ -255,6 +321,11 @@ func (a *Sessions) detach(s *Session, c *Conn) {
 		c.append((&mqtt.Disconnect{Code: e.code}).Append(nil, c.version))
 	}
 	s.conn = nil
+	if s.place != nil {
+		for filter := range s.subscriptions {
+			a.interest.Remove(filter, s.place.lasting)
+		}
+	}
 	will := s.will
 	s.will = nil
 	if c.goodbye != nil {
@@ -291,7 +362,9 @@ func (a *Sessions) detach(s *Session, c *Conn) {
 	if will != nil && persistent && will.Properties.Has(mqtt.PropWillDelay) {
 		delay = min(will.Properties.WillDelay, s.expiry)
 	}
-	if will != nil && delay > 0 {
+	if s.place != nil {
+		// The leader publishes delayed wills and ends sessions.
+	} else if will != nil && delay > 0 {
 		s.will, s.willFrom = will, c.origin
 		s.deadline = now.Add(time.Duration(delay) * time.Second)
 	} else if persistent && s.expiry != never {
@@ -306,6 +379,10 @@ func (a *Sessions) detach(s *Session, c *Conn) {
 	a.lifecycle.Disconnected(c.client(), e.reason)
 	if will != nil && delay == 0 {
 		a.publishWill(will, c.origin)
+		will = nil
+	}
+	if a.node != nil {
+		a.leave(s, will, c.origin, time.Duration(delay)*time.Second, nil)
 	}
 	if !deadline.IsZero() {
 		a.mu.Lock()
@@ -349,6 +426,9 @@ func (a *Sessions) discardState(s *Session) error {
 	s.subscriptions = nil
 	s.inflight, s.queue, s.incoming = window{}, fifo{}, nil
 	s.backlog, s.loaded, s.persistent, s.restored = 0, s.seq, false, false
+	if s.place != nil {
+		s.place.behind = false
+	}
 	will, from := s.will, s.willFrom
 	s.will = nil
 	s.mu.Unlock()
@@ -361,15 +441,20 @@ func (a *Sessions) discardState(s *Session) error {
 	if !had {
 		return nil
 	}
-	return a.wait(func(done func(error)) { a.db.Submit(func(tx *store.Tx) error { return forget(tx, s.id) }, done) })
+	return a.wait(func(done func(error)) { a.db.SubmitLoose(func(tx *store.Tx) error { return a.forget(tx, s.id) }, done) })
 }
 
 func (a *Sessions) forgetOnDisk(id string) {
-	a.db.Submit(func(tx *store.Tx) error { return forget(tx, id) }, nil)
+	a.db.SubmitLoose(func(tx *store.Tx) error { return a.forget(tx, id) }, nil)
 }
 
-func forget(tx *store.Tx, id string) error {
-	for _, t := range []string{"session_queue", "session_subscription", "session"} {
+func (a *Sessions) forget(tx *store.Tx, id string) error {
+	tables := []string{"session_queue", "session_subscription", "session"}
+	if a.node != nil {
+		tables = append(tables, "cluster_inbox")
+		tx.Note("session", id)
+	}
+	for _, t := range tables {
 		if _, err := tx.Exec(`DELETE FROM `+t+` WHERE client_id = ?`, id); err != nil {
 			return err
 		}
@@ -434,6 +519,15 @@ func (c *Conn) reauthorize(ctx context.Context) {
 	}
 }
 
+// endAll ends every connection.
+func (a *Sessions) endAll(e ending) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c := range a.conns {
+		c.end(e)
+	}
+}
+
 // Close ends every connection, keeps what persistent sessions have not acknowledged, and returns
 // when everything is queued for the disk or ctx ends.
 func (a *Sessions) Close(ctx context.Context) error {
@@ -443,10 +537,12 @@ func (a *Sessions) Close(ctx context.Context) error {
 		return nil
 	}
 	a.stopping = true
-	for c := range a.conns {
-		c.end(ending{ServerInitiated, mqtt.ServerShuttingDown, "the server is shutting down"})
-	}
 	a.mu.Unlock()
+	code := mqtt.ServerShuttingDown
+	if a.node != nil && len(a.node.Peers()) > 1 {
+		code = mqtt.UseAnotherServer
+	}
+	a.endAll(ending{ServerInitiated, code, "the server is shutting down"})
 	close(a.stop)
 	<-a.stopped
 	all := make(chan struct{})
@@ -466,6 +562,26 @@ func (a *Sessions) Close(ctx context.Context) error {
 // DeleteConnection ends the connection of a client and, if clean is set, its session. It reports
 // whether there was either (AWS IoT data plane API reference, "DeleteConnection").
 func (a *Sessions) DeleteConnection(clientID string, clean, preventWill bool) bool {
+	if a.node != nil && !a.isHere(clientID) {
+		return a.deleteElsewhere(disconnection{clientID, clean, preventWill})
+	}
+	return a.deleteHere(clientID, clean, preventWill)
+}
+
+// isHere reports whether this node of a cluster owns a session.
+func (a *Sessions) isHere(clientID string) bool {
+	a.mu.Lock()
+	s := a.sessions[clientID]
+	a.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.place.here
+}
+
+func (a *Sessions) deleteHere(clientID string, clean, preventWill bool) bool {
 	a.mu.Lock()
 	s := a.sessions[clientID]
 	a.mu.Unlock()

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -64,6 +65,9 @@ func (c *Conn) handleSubscribe(body []byte) error {
 					s.subscriptions = make(map[string]router.Subscription)
 				}
 				s.subscriptions[sub.Filter] = rs
+				if s.place != nil && !exists {
+					c.all.interest.Add(sub.Filter, s.place.lasting)
+				}
 				if s.persistent {
 					rows = append(rows, subscriptionRow(s.id, sub.Filter, rs))
 				}
@@ -149,6 +153,10 @@ func (c *Conn) durable(t *store.Table, rows [][]any, remove bool) error {
 		c.all.log.Error("write subscriptions", "client_id", c.request.ClientID, "error", err)
 		return disconnect(ServerError, mqtt.UnspecifiedError, "subscriptions could not be written")
 	}
+	if c.all.node != nil && !remove {
+		// From the acknowledgement on, messages that other nodes take are kept for the session.
+		c.all.node.Sync(context.Background())
+	}
 	return nil
 }
 
@@ -214,6 +222,9 @@ func (c *Conn) handleUnsubscribe(body []byte) error {
 		s.mu.Lock()
 		_, exists := s.subscriptions[filter]
 		delete(s.subscriptions, filter)
+		if exists && s.place != nil && s.conn == c {
+			c.all.interest.Remove(filter, s.place.lasting)
+		}
 		if exists && s.persistent {
 			rows = append(rows, []any{s.id, filter})
 		}

@@ -23,6 +23,9 @@ func (a *Sessions) tickLoop() {
 			return
 		case now := <-t.C:
 			a.clock.Store(a.coarse(now))
+			if a.node != nil && !a.node.Alive() {
+				a.endAll(ending{ServerError, mqtt.ServerUnavailable, "the lease of this node has ended"})
+			}
 			a.storeHeld(now)
 			a.sendPaced()
 			a.meetDeadlines(now)

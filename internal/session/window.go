@@ -15,7 +15,8 @@ type delivery struct {
 	qos     byte
 	retain  bool
 	state   deliveryState
-	stored  bool // a row of the queue table holds it
+	stored  bool  // a row of the queue table holds it, or of the inbox
+	inbox   int64 // the number of that row of the inbox
 }
 
 type deliveryState uint8

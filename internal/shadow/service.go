@@ -63,6 +63,8 @@ type Service struct {
 	origin *router.Origin
 
 	observer atomic.Pointer[Observer]
+	shared   bool // with other nodes of a cluster
+	follows  atomic.Pointer[func() bool]
 
 	accepted, rejected, dropped atomic.Uint64
 }
@@ -86,6 +88,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, seed: maphash.MakeSeed(), origin: &router.Origin{Protocol: "service"}}
+	s.shared = cfg.Store.Membership() != nil
 	n := min(4, runtime.GOMAXPROCS(0))
 	for range n {
 		s.shards = append(s.shards, newShard(s, cfg.CacheBytes/n))

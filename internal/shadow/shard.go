@@ -1,6 +1,8 @@
 package shadow
 
 import (
+	"errors"
+	"slices"
 	"sync"
 
 	"github.com/berth-iot/berth/internal/router"
@@ -58,6 +60,7 @@ type shard struct {
 	topic     []byte
 	free      []*batch
 	changes   []Change
+	version   int64 // of the stored document that was opened last
 }
 
 // line is a shadow with requests waiting or being written.
@@ -75,13 +78,15 @@ type batch struct {
 	answers answers
 	rows    [][]any
 	err     error
+	before  []int64 // versions that the rows replace, in a cluster
 }
 
 // unit is the part of a batch that concerns one shadow.
 type unit struct {
 	line        *line
-	doc         *Document // nil when it did not change
-	first, last int       // results
+	doc         *Document  // nil when it did not change
+	requests    []*request // to be carried out again if another node was first; in a cluster only
+	first, last int        // results
 }
 
 // result is what became of one request.
@@ -207,13 +212,18 @@ func (sh *shard) work(lines []*line) {
 		return
 	}
 	sh.writing++
-	sh.service.cfg.Store.Put(table, b.rows, func(err error) {
+	done := func(err error) {
 		b.err = err
 		sh.mu.Lock()
 		sh.written = append(sh.written, b)
 		sh.mu.Unlock()
 		sh.ready.Signal()
-	})
+	}
+	if sh.service.shared {
+		sh.service.replace(b.rows, b.before, done)
+		return
+	}
+	sh.service.cfg.Store.Put(table, b.rows, done)
 }
 
 // handle carries the waiting requests of one shadow out. It reports whether the document changed.
@@ -266,6 +276,10 @@ func (sh *shard) handle(l *line, b *batch) (changed bool) {
 		res.last = len(b.answers.list)
 		b.results = append(b.results, res)
 	}
+	if changed && sh.service.shared {
+		u.requests = slices.Clone(l.requests)
+		b.before = append(b.before, sh.version)
+	}
 	clear(l.requests)
 	l.requests = l.requests[:0]
 	u.last = len(b.results)
@@ -282,6 +296,9 @@ func (sh *shard) handle(l *line, b *batch) (changed bool) {
 // milliseconds, are forgotten.
 func (sh *shard) open(id ID, before int64) *Error {
 	doc := sh.cache.get(id)
+	if sh.service.shared {
+		doc = nil // another node may have changed it
+	}
 	if doc == nil {
 		var err error
 		if doc, err = sh.service.load(id); err != nil {
@@ -290,6 +307,7 @@ func (sh *shard) open(id ID, before int64) *Error {
 		}
 		sh.cache.put(id, doc)
 	}
+	sh.version = doc.Version
 	if doc.Deleted != 0 && doc.Deleted <= before {
 		doc = &Document{}
 	}
@@ -317,6 +335,9 @@ func (sh *shard) reject(out *answers, res *result, now int64) {
 
 // finish answers a batch after its commit and adds to lines the shadows with more to do.
 func (sh *shard) finish(b *batch, lines []*line) []*line {
+	if errors.Is(b.err, errOvertaken) {
+		return sh.again(b, lines)
+	}
 	if b.err != nil {
 		sh.fail(b)
 	} else if o := sh.service.observer.Load(); o != nil {

@@ -11,6 +11,7 @@ import (
 // operation is one unit of a commit: a function, or rows for one table.
 type operation struct {
 	fn     func(tx *Tx) error
+	loose  bool // fn need not be alone among the nodes of a cluster
 	table  *Table
 	rows   [][]any
 	remove bool

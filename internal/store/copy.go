@@ -276,7 +276,7 @@ func (db *DB) describe(ctx context.Context) ([]described, error) {
 		return nil
 	})
 	return slices.DeleteFunc(list, func(t described) bool {
-		return slices.Contains([]string{"schema_version", "schema_step", "store_instance"}, t.Name)
+		return slices.Contains([]string{"schema_version", "schema_step", "store_instance"}, t.Name) || strings.HasPrefix(t.Name, "cluster_")
 	}), err
 }
 

@@ -13,7 +13,12 @@ import (
 //
 // The steps are kept in the database, so that it can be copied to another kind.
 func (db *DB) Migrate(ctx context.Context, component string, steps []string) error {
-	err := db.Write(ctx, func(tx *Tx) error {
+	err := db.WriteLoose(ctx, func(tx *Tx) error {
+		if t, ok := tx.run.(*postgresTx); ok && t.member != nil {
+			if err := t.define(lockTransactionDefinitions); err != nil {
+				return err
+			}
+		}
 		for _, table := range bookkeeping {
 			if err := tx.run.define(table); err != nil {
 				return err

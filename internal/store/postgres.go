@@ -35,9 +35,10 @@ type postgres struct {
 	conn     *pgx.Conn // the committer's; nil while there is none
 	pid      uint32    // of its process in the server
 	tx       postgresTx
-	number   int64 // of the last commit that was tried
-	doubt    bool  // whether its answer is missing
-	done     int64 // number of the last commit, as found by connect
+	number   int64       // of the last commit that was tried
+	doubt    bool        // whether its answer is missing
+	done     int64       // number of the last commit, as found by connect
+	member   *membership // nil for a server that has the schema for itself
 }
 
 const (
@@ -168,7 +169,7 @@ func (p *postgres) connect(ctx context.Context) error {
 	}
 	p.conn = conn
 	if err = p.lock(ctx); err == nil {
-		err = p.take(ctx)
+		err = p.takeTurn(ctx)
 	}
 	if err != nil && p.pid == 0 {
 		p.disconnect()
@@ -178,7 +179,7 @@ func (p *postgres) connect(ctx context.Context) error {
 		return p.away(err)
 	}
 	p.pid = conn.PgConn().PID()
-	p.tx = postgresTx{conn: conn, prepared: make(map[string]*pgconn.StatementDescription), columns: make(map[*Table][]uint32)}
+	p.tx = postgresTx{conn: conn, member: p.member, instance: p.instance, prepared: make(map[string]*pgconn.StatementDescription), columns: make(map[*Table][]uint32)}
 	if p.pool != nil {
 		p.pool.Reset()
 	}
@@ -188,17 +189,32 @@ func (p *postgres) connect(ctx context.Context) error {
 // lock waits for the advisory lock. An earlier connection of this server may still have it, unknown to
 // PostgreSQL as broken: it is ended, with the transaction that it may be in.
 func (p *postgres) lock(ctx context.Context) error {
+	if p.member == nil {
+		return p.lockAs(ctx, "", p.schema)
+	}
+	// Nodes share the schema's lock; each has one of its own, which tells that its old connection is gone.
+	if err := p.lockAs(ctx, "_shared", p.schema); err != nil {
+		return err
+	}
+	return p.lockAs(ctx, "", p.schema+" "+p.instance)
+}
+
+func (p *postgres) lockAs(ctx context.Context, mode, of string) error {
 	h := fnv.New32a()
-	h.Write([]byte(p.schema))
+	h.Write([]byte(of))
 	class, object := int32(lockClass), int32(h.Sum32())
 	var locked bool
-	if err := p.conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1, $2)`, class, object).Scan(&locked); err != nil || locked {
+	if err := p.conn.QueryRow(ctx, `SELECT pg_try_advisory_lock`+mode+`($1, $2)`, class, object).Scan(&locked); err != nil || locked {
 		return err
 	}
 	wait := lockWait
 	if p.pid != 0 {
 		wait /= 3
-		if _, err := p.conn.Exec(ctx, `SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN store_instance i ON i.instance = $2
+		table := "store_instance"
+		if p.member != nil {
+			table = "cluster_node"
+		}
+		if _, err := p.conn.Exec(ctx, `SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN `+table+` i ON i.instance = $2
 			WHERE a.pid = $1`, int32(p.pid), p.instance); err != nil {
 			return err
 		}
@@ -206,7 +222,7 @@ func (p *postgres) lock(ctx context.Context) error {
 	if _, err := p.conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", wait.Milliseconds())); err != nil {
 		return err
 	}
-	_, err := p.conn.Exec(ctx, `SELECT pg_advisory_lock($1, $2)`, class, object)
+	_, err := p.conn.Exec(ctx, `SELECT pg_advisory_lock`+mode+`($1, $2)`, class, object)
 	if said := (*pgconn.PgError)(nil); errors.As(err, &said) && said.Code == "55P03" {
 		return fmt.Errorf("%w: it has the lock of schema %s", ErrTaken, p.schema)
 	}
@@ -214,6 +230,19 @@ func (p *postgres) lock(ctx context.Context) error {
 		_, err = p.conn.Exec(ctx, "RESET lock_timeout")
 	}
 	return err
+}
+
+// takeTurn is take, for nodes that start at the same time one after another.
+func (p *postgres) takeTurn(ctx context.Context) error {
+	if p.member == nil || p.pid != 0 {
+		return p.take(ctx)
+	}
+	if _, err := p.conn.Exec(ctx, lockDefinitions); err != nil {
+		return err
+	}
+	err := p.take(ctx)
+	_, unlock := p.conn.Exec(ctx, `SELECT pg_advisory_unlock(1650815604, 0)`)
+	return errors.Join(err, unlock)
 }
 
 // take makes this server the schema's, or finds out how it left it.
@@ -229,6 +258,9 @@ func (p *postgres) take(ctx context.Context) error {
 	}
 	if fsync == "off" {
 		p.log.Warn("the database has fsync off: acknowledged writes do not survive its machine")
+	}
+	if p.pid != 0 && p.member != nil {
+		return p.join(ctx)
 	}
 	if p.pid != 0 {
 		var instance string
@@ -249,7 +281,7 @@ func (p *postgres) take(ctx context.Context) error {
 		return fmt.Errorf("%w: schema %s has tables", ErrNotEmpty, p.schema)
 	}
 	if p.created = !there; p.created {
-		if _, err := p.conn.Exec(ctx, `CREATE SCHEMA `+pgx.Identifier{p.schema}.Sanitize()); err != nil {
+		if _, err := p.conn.Exec(ctx, `CREATE SCHEMA IF NOT EXISTS `+pgx.Identifier{p.schema}.Sanitize()); err != nil {
 			return err
 		}
 	}
@@ -265,6 +297,9 @@ func (p *postgres) take(ctx context.Context) error {
 	}
 	if before == unfinished {
 		return fmt.Errorf("schema %s has the beginning of a copy that did not end: drop it and copy again", p.schema)
+	}
+	if p.member != nil {
+		return p.join(ctx)
 	}
 	_, err = p.conn.Exec(ctx, `INSERT INTO store_instance (id, instance, number) VALUES (1, $1, 0)
 		ON CONFLICT (id) DO UPDATE SET instance = excluded.instance, number = 0`, p.instance)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,7 +13,21 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+// commit runs a transaction, and again while PostgreSQL ends it in favour of another node's.
 func (p *postgres) commit(batch []operation) error {
+	for tries := 0; ; tries++ {
+		err := p.commitOnce(batch)
+		var said *pgconn.PgError
+		if tries == 5 || !errors.As(err, &said) || said.Code != deadlock {
+			return err
+		}
+	}
+}
+
+// deadlock is the code of the error of a transaction that waited for one that waited for it.
+const deadlock = "40P01"
+
+func (p *postgres) commitOnce(batch []operation) error {
 	if p.conn == nil {
 		return p.away(errors.New("not connected"))
 	}
@@ -27,6 +42,7 @@ func (p *postgres) commit(batch []operation) error {
 	defer time.AfterFunc(commitTimeout, func() { line.SetDeadline(time.Unix(1, 0)) }).Stop()
 	p.number++
 	t := &p.tx
+	sent := clock()
 	t.begin(ctx)
 	err := t.run(batch)
 	if errors.Is(err, errCareful) {
@@ -40,10 +56,15 @@ func (p *postgres) commit(batch []operation) error {
 		p.doubt = true
 		if err = t.end(p.number); err == nil {
 			p.doubt = false
+			p.committed(sent)
 			return nil
 		}
 	}
 	var said *pgconn.PgError
+	if p.member != nil && errors.As(err, &said) && said.Code == fenced && t.fencing {
+		p.doubt = false
+		return p.away(fmt.Errorf("%w: the other nodes declared this one dead", ErrTaken))
+	}
 	if t.conn.IsClosed() || errors.As(err, &said) && said.Code == readOnly {
 		return p.away(err)
 	}
@@ -52,9 +73,23 @@ func (p *postgres) commit(batch []operation) error {
 		return p.away(rollback)
 	}
 	if len(batch) == 1 && batch[0].err != nil && errors.Is(err, errRefused) {
+		if said := (*pgconn.PgError)(nil); errors.As(batch[0].err, &said) && said.Code == deadlock {
+			return batch[0].err
+		}
 		return nil
 	}
 	return err
+}
+
+// committed notes a commit that began at a time of clock.
+func (p *postgres) committed(sent int64) {
+	if p.member == nil {
+		return
+	}
+	p.member.until.Store(sent + int64(p.member.Lease))
+	if len(p.tx.notes.kinds) > 0 && p.member.Changed != nil {
+		p.member.Changed()
+	}
 }
 
 // errCareful asks for savepoints: an operation failed that had changed something.
@@ -75,16 +110,25 @@ type postgresTx struct {
 	saved    bool // SAVEPOINT is with the server
 	changed  bool // there is something to undo
 	rows     gathered
+
+	member   *membership // nil for a server that has the schema for itself
+	instance string
+	notes    notes
+	fencing  bool // the lease is being renewed
 }
 
 func (t *postgresTx) begin(ctx context.Context) {
-	t.ctx, t.careful = ctx, false
+	t.ctx, t.careful, t.fencing = ctx, false, false
+	t.notes.reset()
 	t.pending = append(t.pending[:0], "BEGIN")
 	t.rows.reset()
 }
 
 func (t *postgresTx) run(batch []operation) error {
 	tx := &Tx{t}
+	if t.member != nil && slices.ContainsFunc(batch, func(op operation) bool { return op.fn != nil && !op.loose }) {
+		t.pending = append(t.pending, lockFunctions)
+	}
 	for i := range batch {
 		op := &batch[i]
 		op.err = nil
@@ -92,6 +136,12 @@ func (t *postgresTx) run(batch []operation) error {
 			types, err := t.types(op.table)
 			if err == nil {
 				err = t.rows.add(op, types)
+			}
+			if err == nil && t.member != nil && op.table.Feed != "" {
+				for _, row := range op.rows {
+					key, _ := textOf(row[0])
+					t.notes.add(op.table.Feed, key)
+				}
 			}
 			if err != nil {
 				return fmt.Errorf("write %s: %w", op.table.Name, err)
@@ -154,7 +204,16 @@ func (t *postgresTx) end(number int64) error {
 		return err
 	}
 	before := batch.Len() - len(names)
-	batch.Queue(`UPDATE store_instance SET number = $1`, number)
+	switch {
+	case t.member == nil:
+		batch.Queue(`UPDATE store_instance SET number = $1`, number)
+	case len(t.notes.kinds) > 0:
+		batch.Queue(bump, t.instance, t.notes.kinds, t.notes.keys)
+		fallthrough
+	default:
+		batch.Queue(fence, number, t.member.Lease.Milliseconds(), t.instance)
+		t.fencing = true
+	}
 	batch.Queue("COMMIT")
 	results := t.conn.SendBatch(t.ctx, batch)
 	var tag pgconn.CommandTag

@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -59,6 +60,12 @@ func (g *gathered) add(op *operation, types []uint32) error {
 	for _, row := range op.rows {
 		if len(row) != want {
 			return fmt.Errorf("%d values in a row, want %d", len(row), want)
+		}
+		if op.table.Key == 0 { // each is one of its own
+			t.index[string(strconv.AppendInt(g.key[:0], int64(len(t.put)), 10))] = len(t.put)
+			t.put = append(t.put, row)
+			t.putN++
+			continue
 		}
 		g.key = g.key[:0]
 		for _, v := range row[:op.table.Key] {

@@ -220,6 +220,22 @@ func (db *DB) Submit(fn func(tx *Tx) error, done func(error)) {
 	db.submit(operation{fn: fn, done: done})
 }
 
+// WriteLoose is Write for a function that stays right whatever other nodes of a cluster write meanwhile.
+// The functions of Write and Submit run one after another in the whole cluster, as in a server alone.
+func (db *DB) WriteLoose(ctx context.Context, fn func(tx *Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	db.submit(operation{fn: fn, loose: true, done: func(err error) { done <- err }})
+	return <-done
+}
+
+// SubmitLoose is WriteLoose without waiting; see Submit.
+func (db *DB) SubmitLoose(fn func(tx *Tx) error, done func(error)) {
+	db.submit(operation{fn: fn, loose: true, done: done})
+}
+
 // Put queues rows to be inserted, or replaced where the table's key already exists, in the next
 // commit. Each row has one value per column of the table. done may be nil; it is called like
 // Submit's. The rows must not be changed afterwards.
@@ -234,7 +250,7 @@ func (db *DB) Delete(table *Table, keys [][]any, done func(error)) {
 
 // Flush returns when everything queued before it is on disk.
 func (db *DB) Flush(ctx context.Context) error {
-	return db.Write(ctx, func(*Tx) error { return nil })
+	return db.WriteLoose(ctx, func(*Tx) error { return nil })
 }
 
 // Probe returns when a row has reached the disk: a commit of nothing would succeed on a full one.
@@ -273,11 +289,17 @@ type Row interface{ Scan(dest ...any) error }
 type Table struct {
 	Name    string
 	Columns []string
-	Key     int // the first Key columns are the primary key
+	Key     int // the first Key columns are the primary key; 0 for rows that are only added
+	// Feed is the kind of change that other nodes of a cluster are told, with the text of the first
+	// column, when rows are written or deleted; empty for none.
+	Feed string
 }
 
 // conflict is what an INSERT does with rows whose key exists.
 func (t *Table) conflict() string {
+	if t.Key == 0 {
+		return ""
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, " ON CONFLICT (%s) DO ", strings.Join(t.Columns[:t.Key], ", "))
 	if len(t.Columns) == t.Key {

@@ -188,6 +188,7 @@ func (s *Service) UpdateStream(ctx context.Context, id string, in Changes) (*Str
 			v.Files = list
 		}
 		v.Updated = s.cfg.Now().Truncate(time.Millisecond)
+		tx.Note(Feed, id)
 		_, err = tx.Exec(`UPDATE stream SET version = ?, description = ?, role_arn = ?, files = ?, updated_at = ? WHERE stream_id = ?`,
 			v.Version, v.Description, v.RoleARN, encode(v.Files), v.Updated.UnixMilli(), id)
 		return err
@@ -202,6 +203,7 @@ func (s *Service) UpdateStream(ctx context.Context, id string, in Changes) (*Str
 // DeleteStream removes a stream; its files stay. ErrNotFound.
 func (s *Service) DeleteStream(ctx context.Context, id string) error {
 	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		tx.Note(Feed, id)
 		n, err := tx.Exec(`DELETE FROM stream WHERE stream_id = ?`, id)
 		if err == nil && n == 0 {
 			err = unknown(id)
@@ -291,6 +293,17 @@ func (s *Service) known(id string) (*Stream, error) {
 		s.cache[id] = v
 	}
 	return v, nil
+}
+
+// Feed is the kind of change that nodes of a cluster tell each other.
+const Feed = "stream"
+
+// Reload forgets streams that another node has changed.
+func (s *Service) Reload(ids []string) error {
+	for _, id := range ids {
+		s.forget(id)
+	}
+	return nil
 }
 
 func (s *Service) forget(id string) {

@@ -1,0 +1,213 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/berth-iot/berth/internal/cli"
+	"github.com/berth-iot/berth/internal/postgrestest"
+)
+
+// asNode is the environment variable that makes this test binary a berth.
+const asNode = "BERTH_TEST_NODE"
+
+func runNode() { os.Exit(cli.Run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// lease is that of nodes in tests with faults.
+const lease = 3 * time.Second
+
+// process is a node in a process of its own, which is started again whenever it ends, as an init system
+// would.
+type process struct {
+	t              testing.TB
+	name, dir      string
+	args           []string
+	database, nats *proxy
+	log            *os.File
+
+	mu      sync.Mutex
+	cmd     *exec.Cmd
+	closing bool
+	exited  chan struct{} // closed when the process that runs now has ended
+	starts  int
+	stopped sync.WaitGroup
+}
+
+// site is PostgreSQL, NATS, and nodes that reach both through proxies.
+type site struct {
+	t         testing.TB
+	postgres  *postgrestest.Cluster
+	processes []*process
+	balancer  *proxy
+	next      int
+	mu        sync.Mutex
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// startSite starts n nodes and waits until all are ready. Clients connect through the balancer.
+func startSite(t testing.TB, n int) *site {
+	t.Helper()
+	s := &site{t: t, postgres: &postgrestest.Cluster{}}
+	t.Cleanup(s.postgres.Stop)
+	u, err := url.Parse(s.postgres.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(u.Query().Get("host"), ".s.PGSQL.5432")
+	nats, _ := startNATS(t)
+	natsURL, err := url.Parse(nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := ""
+	for i := range n {
+		p := &process{t: t, name: fmt.Sprint("node", i), dir: t.TempDir()}
+		p.database = startProxy(t, func() (net.Conn, error) { return net.Dial("unix", socket) })
+		p.nats = startProxy(t, func() (net.Conn, error) { return net.Dial("tcp", natsURL.Host) })
+		database := fmt.Sprintf("postgres://berth@127.0.0.1:%d%s?sslmode=disable&connect_timeout=2", p.database.port(), u.Path)
+		configure(t, "", "", "", p.dir, first)
+		p.args = []string{"serve", "--data", p.dir, "--database", database, "--cluster", "nats://" + p.nats.address(), "--node", p.name,
+			"--cluster-lease", lease.String(), "--mqtt", "127.0.0.1:0", "--https", "127.0.0.1:0", "--http", fmt.Sprint("127.0.0.1:", freePort(t)),
+			"--mqtt-plain", fmt.Sprint("127.0.0.1:", freePort(t)), "--plain-policy", "plain", "--semantics", "mqtt"}
+		if p.log, err = os.Create(filepath.Join(t.TempDir(), p.name+".log")); err != nil {
+			t.Fatal(err)
+		}
+		s.processes = append(s.processes, p)
+		p.start()
+		p.await()
+		if i == 0 {
+			first = p.dir
+			if status, body, err := request(p.ready().HTTPPort, "POST", "/policies/plain", map[string]string{"policyDocument": allowAll}); err != nil || status != 200 {
+				t.Fatalf("%d %s %v", status, body, err)
+			}
+		}
+	}
+	s.balancer = startProxy(t, s.dial)
+	t.Cleanup(func() {
+		for _, p := range s.processes {
+			p.close()
+		}
+		if t.Failed() {
+			for _, p := range s.processes {
+				p.show()
+			}
+		}
+	})
+	return s
+}
+
+// dial connects to the nodes in turn.
+func (s *site) dial() (net.Conn, error) {
+	for range s.processes {
+		s.mu.Lock()
+		p := s.processes[s.next%len(s.processes)]
+		s.next++
+		s.mu.Unlock()
+		port := p.ready().PlainPort
+		if port == 0 {
+			continue
+		}
+		if c, err := net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), time.Second); err == nil {
+			return c, nil
+		}
+	}
+	return nil, fmt.Errorf("no node can be reached")
+}
+
+type ports struct{ HTTPPort, PlainPort int }
+
+// ready reads where the node can be reached; zero while it never was.
+func (p *process) ready() (r ports) {
+	b, err := os.ReadFile(filepath.Join(p.dir, "endpoint.json"))
+	if err == nil {
+		json.Unmarshal(b, &r)
+	}
+	return r
+}
+
+func (p *process) start() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		return
+	}
+	p.cmd = exec.Command(os.Args[0], p.args...)
+	p.cmd.Env = append(os.Environ(), asNode+"=1", "BERTH_ADMIN_ACCESS_KEY_ID="+adminID, "BERTH_ADMIN_SECRET_ACCESS_KEY="+adminSecret)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		p.t.Error(err)
+		return
+	}
+	p.starts++
+	cmd, exited := p.cmd, make(chan struct{})
+	p.exited = exited
+	p.stopped.Add(1)
+	go func() {
+		defer p.stopped.Done()
+		cmd.Wait()
+		close(exited)
+		time.Sleep(300 * time.Millisecond)
+		p.start()
+	}()
+}
+
+// signal sends a signal to the process that runs now and returns what is closed when it has ended.
+func (p *process) signal(s syscall.Signal) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cmd.Process.Signal(s)
+	return p.exited
+}
+
+func (p *process) close() {
+	p.mu.Lock()
+	p.closing = true
+	p.cmd.Process.Signal(syscall.SIGCONT)
+	p.cmd.Process.Kill()
+	p.mu.Unlock()
+	p.stopped.Wait()
+}
+
+// await waits until the node says that it is ready.
+func (p *process) await() {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	for ctx.Err() == nil {
+		if r := p.ready(); r.HTTPPort != 0 {
+			if status, _, err := request(r.HTTPPort, "GET", "/readyz", nil); err == nil && status == 200 {
+				return
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	p.t.Errorf("%s is not ready", p.name)
+}
+
+func (p *process) show() {
+	b, _ := os.ReadFile(p.log.Name())
+	lines := strings.Split(string(b), "\n")
+	p.t.Logf("%s:\n%s", p.name, strings.Join(lines[max(0, len(lines)-60):], "\n"))
+}
