@@ -282,16 +282,19 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		Presence: history, Trend: moves, Talkers: s.sessions.Talkers, CA: root, Server: func() any { return s.Ready }, AuditLog: pages.auditLog, Changed: pages.changed,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
-	mux := http.NewServeMux()
-	mux.Handle("/", api)
-	if err := pages.open(ctx, &cfg, console.Config{Store: s.db, Keys: keys, API: mux, WebSocket: caller.webSocket, Log: log}, own); err != nil {
+	// What the console forwards to: not MQTT, which it opens by itself for pages of its own origin.
+	planes := http.NewServeMux()
+	planes.Handle("/", api)
+	planes.Handle("/berth/", own)
+	if err := pages.open(ctx, &cfg, console.Config{Store: s.db, Keys: keys, API: planes, WebSocket: caller.webSocket, Log: log}, own); err != nil {
 		return nil, err
 	}
+	mux := http.NewServeMux()
+	mux.Handle("/", planes)
 	mux.Handle("GET /{$}", pages.console)
 	mux.Handle("/console/", pages.console)
 	mux.HandleFunc("GET /mqtt", caller.webSocket)
 	mux.Handle("GET "+iotauthn.CredentialsPath, iotauthn.Credentials(others.credentials(caller, auth)))
-	mux.Handle("/berth/", own)
 	mux.Handle("GET /confirmdestination/{token}", iotrules.Confirmation(s.rules))
 	mux.Handle("GET "+files.Path, stored.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
