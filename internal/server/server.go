@@ -156,6 +156,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 
+	auth.SetKeys(func(id string) bool {
+		_, ok := keys.Lookup(id)
+		return ok || id == console.PasswordUser // whose connections the console ends
+	})
+
 	limits := cfg.limits()
 	denials := denial.NewLog(1000)
 	history := presence.NewLog(1 << 16)
@@ -192,6 +197,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	reg.SetLive(live{s.sessions})
+	keys.OnEnd(func(id string) { s.sessions.Reauthorize(run, []string{id}) })
 	kinds, err := eventconfig.Open(ctx, s.db, nil)
 	if err != nil {
 		return nil, err

@@ -29,6 +29,8 @@ type Session struct {
 	// before mu.
 	changing sync.Mutex
 	gone     bool // removed from all; guarded by changing
+	// owner is who connected last, zero for a session from disk; guarded by changing.
+	owner Principal
 
 	mu            sync.Mutex
 	conn          *Conn // nil while offline
