@@ -225,8 +225,12 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	routes.Own(s.streams.Owner)
+	secrets, err := seal.Open(cfg.Data, false)
+	if err != nil {
+		return nil, err
+	}
 	if s.rules, err = rules.Open(ctx, rules.Config{Store: s.db, Router: routes, Registry: reg, Shadows: s.shadows, Tables: s.tables, Topics: limits.Topics,
-		Lambda: hooks.Lambda, Object: where.bytes(cfg.Region), Connections: cfg.connections(), Log: log}); err != nil {
+		Lambda: hooks.Lambda, Object: where.bytes(cfg.Region), Connections: cfg.connections(), Seal: secrets.Seal, Unseal: secrets.Unseal, Log: log}); err != nil {
 		return nil, err
 	}
 	profiles, err := codesign.Open(ctx, s.db, cfg.Data, nil)
@@ -235,10 +239,6 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	if s.updates, err = ota.Open(ctx, ota.Config{Store: s.db, Jobs: s.jobs, Streams: s.streams, Profiles: profiles, Log: log, ARN: reg.ARN,
 		Address: objectAddress(cfg.Region)}); err != nil {
-		return nil, err
-	}
-	secrets, err := seal.Open(cfg.Data, false)
-	if err != nil {
 		return nil, err
 	}
 	others := &identities{db: s.db, secrets: secrets, registry: reg, certs: certs, hooks: hooks, sessions: s.sessions, denials: denials, log: log}
