@@ -381,3 +381,36 @@ func BenchmarkAppendPublish(b *testing.B) {
 		buf, _ = AppendPublish(buf[:0], V5, 2, 7, "fleet/4711/state", payload, nil)
 	}
 }
+
+// TestPropertiesCheck: what Check takes can be encoded, sent and read back.
+func TestPropertiesCheck(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 65535)
+	for _, c := range []struct {
+		name string
+		p    Properties
+		ok   bool
+	}{
+		{"none", Properties{}, true},
+		{"longest", Properties{ContentType: long, ResponseTopic: long, CorrelationData: []byte(long), User: []UserProperty{{long, long}}}, true},
+		{"binary correlation data", Properties{CorrelationData: []byte{0, 0xFF}}, true},
+		{"content type too long", Properties{ContentType: long + "x"}, false},
+		{"response topic with U+0000", Properties{ResponseTopic: "a\x00"}, false},
+		{"correlation data too long", Properties{CorrelationData: []byte(long + "x")}, false},
+		{"user property not UTF-8", Properties{User: []UserProperty{{"a", "\xFF"}}}, false},
+		{"user property too long", Properties{User: []UserProperty{{"a", "b"}, {long + "x", "b"}}}, false},
+	} {
+		c.p.Mark(PropContentType, PropResponseTopic, PropCorrelationData, PropUserProperty)
+		if err := c.p.Check(); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		packet := (&Publish{Topic: []byte("t"), Properties: c.p}).Append(nil, V5)
+		h, body, _, err := Frame(packet, 1<<20)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if err := new(Publish).Decode(h, body, V5); c.ok && err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}

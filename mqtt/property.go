@@ -1,6 +1,13 @@
 package mqtt
 
-import "encoding/binary"
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+)
 
 // PropertyID identifies a property (section 2.2.2.2).
 type PropertyID byte
@@ -129,6 +136,29 @@ func (p *Properties) Clear(id PropertyID) { p.set &^= 1 << id }
 
 // Empty reports whether there is no property at all.
 func (p *Properties) Empty() bool { return p.set == 0 }
+
+// Check reports why the properties of a PUBLISH that came from elsewhere than a packet cannot be encoded: a
+// string that is not valid UTF-8, holds a null character [MQTT-1.5.4-2] or, as binary data may not
+// either, is longer than 65,535 bytes (MQTT 5.0 sections 1.5.4 and 1.5.6).
+func (p *Properties) Check() error {
+	check := func(name, s string) error {
+		switch {
+		case len(s) > math.MaxUint16:
+			return fmt.Errorf("%s has %d bytes, more than %d", name, len(s), math.MaxUint16)
+		case strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s):
+			return fmt.Errorf("%s is not valid UTF-8 or holds a null character", name)
+		}
+		return nil
+	}
+	if len(p.CorrelationData) > math.MaxUint16 {
+		return fmt.Errorf("the correlation data has %d bytes, more than %d", len(p.CorrelationData), math.MaxUint16)
+	}
+	errs := []error{check("the content type", p.ContentType), check("the response topic", p.ResponseTopic)}
+	for _, u := range p.User {
+		errs = append(errs, check("the name of a user property", u.Key), check("the value of a user property", u.Value))
+	}
+	return cmp.Or(errs...)
+}
 
 // field gives the place of a property that is not repeatable, by its type.
 func (p *Properties) field(id PropertyID) (b *byte, u16 *uint16, u32 *uint32, s *string, bin *[]byte) {

@@ -52,6 +52,7 @@ type Keys struct {
 	db  *store.DB
 	box *seal.Box
 	now func() time.Time
+	end func(id string)
 
 	mu    sync.RWMutex
 	cache map[string]*entry // every key: there are few
@@ -203,6 +204,10 @@ func (k *Keys) List(ctx context.Context) ([]Key, error) {
 	return keys, err
 }
 
+// OnEnd names what is called after a key was disabled or deleted, to end what is open with it. It must be
+// called before keys are used.
+func (k *Keys) OnEnd(end func(id string)) { k.end = end }
+
 // SetEnabled disables a key or enables it again. ErrNotFound.
 func (k *Keys) SetEnabled(ctx context.Context, id string, enabled bool) error {
 	value := 0
@@ -237,9 +242,13 @@ func (k *Keys) change(ctx context.Context, id, query string, args []any, apply f
 		return err
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	if k.cache[id] != nil {
 		apply()
+	}
+	e := k.cache[id]
+	k.mu.Unlock()
+	if k.end != nil && (e == nil || !e.Enabled) {
+		k.end(id)
 	}
 	return nil
 }

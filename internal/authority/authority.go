@@ -25,6 +25,7 @@ type Authority struct {
 	admin       []policy.Named
 	readOnly    []policy.Named
 	newcomers   Newcomers
+	keyStands   func(id string) bool
 
 	mu     sync.Mutex
 	parsed map[string]*policy.Document // by the text of the document
@@ -44,6 +45,10 @@ type Newcomers interface {
 // anything else.
 func (a *Authority) SetNewcomers(n Newcomers) { a.newcomers = n }
 
+// SetKeys names what tells whether an access key may still be used; without it all may. It must be called
+// before anything else.
+func (a *Authority) SetKeys(stands func(id string) bool) { a.keyStands = stands }
+
 // New returns an authority. plainPolicy names the policy of the principal "anonymous"; it may be
 // empty, and the policy need not exist yet: until then anonymous may do nothing.
 func New(reg *registry.Registry, plainPolicy string) (*Authority, error) {
@@ -54,8 +59,9 @@ func New(reg *registry.Registry, plainPolicy string) (*Authority, error) {
 		body string
 	}{
 		{&a.admin, "the admin role", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}`},
-		{&a.readOnly, "the read-only role", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Resource":"*","Action":[
-			"iot:Connect","iot:Subscribe","iot:Receive","iot:Get*","iot:List*","iot:Describe*"]}}`},
+		{&a.readOnly, "the read-only role", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Resource":"*","Action":[
+			"iot:Connect","iot:Subscribe","iot:Receive","iot:Get*","iot:List*","iot:Describe*"]},
+			{"Sid":"TakesNobodysMessages","Effect":"Deny","Action":"iot:Subscribe","Resource":"` + a.prefix + `topicfilter/${$}share/*"}]}`},
 	} {
 		doc, err := a.parse([]byte(role.body))
 		if err != nil {
@@ -112,10 +118,7 @@ func (a *Authority) Access(ctx context.Context, r *session.Request) (*policy.Set
 	}
 	switch r.Principal.Kind {
 	case session.AccessKey:
-		if r.Principal.ReadOnly {
-			return policy.Compile(a.readOnly, pc), nil
-		}
-		return policy.Compile(a.admin, pc), nil
+		return a.accessKey(ctx, r, pc)
 	case session.Anonymous:
 		return a.anonymous(ctx, pc)
 	case session.Custom, session.Role:
@@ -126,6 +129,24 @@ func (a *Authority) Access(ctx context.Context, r *session.Request) (*policy.Set
 		r.ThingName = identity.Thing.Name
 	}
 	return set, err
+}
+
+// accessKey compiles what the holder of an access key may do. A read-only one does not pose as a thing:
+// others would take it to be connected.
+func (a *Authority) accessKey(ctx context.Context, r *session.Request, pc *policy.Context) (*policy.Set, error) {
+	if a.keyStands != nil && !a.keyStands(r.Principal.ID) {
+		return nil, fmt.Errorf("%w: access key %s is disabled or deleted", session.ErrRefused, r.Principal.ID)
+	}
+	if !r.Principal.ReadOnly {
+		return policy.Compile(a.admin, pc), nil
+	}
+	switch _, err := a.registry.DescribeThing(ctx, r.ClientID); {
+	case err == nil:
+		return nil, fmt.Errorf("%w: %q is the name of a thing, and access key %s is read-only", session.ErrRefused, r.ClientID, r.Principal.ID)
+	case !errors.Is(err, registry.ErrNotFound) && !errors.Is(err, registry.ErrInvalid):
+		return nil, err
+	}
+	return policy.Compile(a.readOnly, pc), nil
 }
 
 // HTTPAccess compiles the policies that hold for an HTTP request with a client certificate. There

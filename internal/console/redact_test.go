@@ -13,6 +13,7 @@ func TestRedacted(t *testing.T) {
 		{`{"thingName":"a","attributes":{"x":"<b>"}}`, `{"attributes":{"x":"<b>"},"thingName":"a"}`},
 		{`{"secretAccessKey":"s","list":[{"privateKey":"p"}],"n":12345678901234567890}`, `{"list":[{"privateKey":"(hidden)"}],"n":12345678901234567890,"secretAccessKey":"(hidden)"}`},
 		{`{"pem":"-----BEGIN EC PRIVATE KEY-----\nMHc"}`, `{"pem":"(hidden)"}`},
+		{`{"actions":[{"postgres":{"url":"postgres://u:p@h/d"}}]}`, `{"actions":[{"postgres":{"url":"postgres://u:(hidden)@h/d"}}]}`},
 		{`not json`, `(8 bytes)`},
 		{`{} {}`, `(5 bytes)`},
 	} {

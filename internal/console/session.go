@@ -41,7 +41,7 @@ var schema = []string{`
 // session is somebody signed in.
 type session struct {
 	id      string // hexadecimal SHA-256 of the token
-	who     string // an access key identifier, or passwordUser
+	who     string // an access key identifier, or PasswordUser
 	role    string
 	proof   string // what signed in still holds as long as this is its fingerprint
 	created time.Time
@@ -53,8 +53,8 @@ type session struct {
 	conns map[net.Conn]struct{} // upgraded connections, closed with the session
 }
 
-// passwordUser is who signed in with the console's password.
-const passwordUser = "console"
+// PasswordUser is the caller of a session that was opened with the console's password.
+const PasswordUser = "console"
 
 // sessions are all sessions by identifier. Tokens are in cookies only.
 type sessions struct {

@@ -58,7 +58,7 @@ func (f *fixture) admin(t *testing.T) (*session, *http.Request) {
 		t.Fatal(err)
 	}
 	who, role, proof, err := f.check(credentials{Password: string(b[:len(b)-1])})
-	if err != nil || who != passwordUser || role != Admin {
+	if err != nil || who != PasswordUser || role != Admin {
 		t.Fatal(who, role, err)
 	}
 	return f.session(t, who, role, proof)
@@ -132,7 +132,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	_, first := f.admin(t)
 	for range maxSessions {
 		f.now = f.now.Add(time.Millisecond)
-		f.session(t, passwordUser, Admin, "")
+		f.session(t, PasswordUser, Admin, "")
 	}
 	if n := len(f.sessions.byID); n > maxSessions {
 		t.Errorf("%d sessions", n)

@@ -44,7 +44,7 @@ func (c *Console) check(in credentials) (who, role, proof string, err error) {
 	if in.Password == "" || identifier(in.Password) != hex.EncodeToString(want[:]) {
 		return "", "", "", nil
 	}
-	return passwordUser, Admin, fingerprint(hex.EncodeToString(want[:])), nil
+	return PasswordUser, Admin, fingerprint(hex.EncodeToString(want[:])), nil
 }
 
 func fingerprint(secret string) string { return identifier("console proof " + secret)[:32] }
@@ -59,7 +59,7 @@ func roleOf(keyRole string) string {
 // stands looks again at what a session was made with: a key may have been disabled or replaced, or
 // the password changed.
 func (c *Console) stands(s *session) (role string, ok bool) {
-	if s.who != passwordUser {
+	if s.who != PasswordUser {
 		key, ok := c.cfg.Keys.Lookup(s.who)
 		return roleOf(key.Role), ok && fingerprint(key.Secret) == s.proof
 	}

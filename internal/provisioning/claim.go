@@ -147,7 +147,7 @@ func (s *Service) provision(ctx context.Context, r *request, p *payload) (any, f
 	if err != nil {
 		return nil, nil, err
 	}
-	given := maps.Clone(p.Parameters)
+	given, foreign := maps.Clone(p.Parameters), maps.Clone(p.Parameters)
 	if given == nil {
 		given = make(map[string]string)
 	}
@@ -158,13 +158,15 @@ func (s *Service) provision(ctx context.Context, r *request, p *payload) (any, f
 			return nil, nil, err
 		}
 		maps.Copy(given, overrides)
+		maps.DeleteFunc(foreign, func(name, _ string) bool { _, ok := overrides[name]; return ok })
 	}
 	given[CertificateIDParameter] = c.ID
+	delete(foreign, CertificateIDParameter)
 	tmpl, err := ParseTemplate([]byte(info.Body))
 	if err != nil {
 		return nil, nil, err
 	}
-	plan, err := tmpl.Expand(given)
+	plan, err := tmpl.ExpandForDevice(given, foreign)
 	if err != nil {
 		return nil, nil, err
 	}

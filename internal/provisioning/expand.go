@@ -42,6 +42,12 @@ const (
 // Expand works out what the template asks for. Parameters that the template does not declare are
 // left aside. Refusals match [ErrParameters].
 func (t *Template) Expand(parameters map[string]string) (*Plan, error) {
+	return t.ExpandForDevice(parameters, nil)
+}
+
+// ExpandForDevice is Expand for a device that chose some of the parameters itself: foreign. In a policy
+// document those may hold nothing that has a meaning there; AWS IoT takes them as they are.
+func (t *Template) ExpandForDevice(parameters, foreign map[string]string) (*Plan, error) {
 	if len(parameters) > maxParameters {
 		return nil, refuse(ErrParameters, "%d parameters are more than %d", len(parameters), maxParameters)
 	}
@@ -52,7 +58,7 @@ func (t *Template) Expand(parameters map[string]string) (*Plan, error) {
 	if size > maxParameterBytes {
 		return nil, refuse(ErrParameters, "parameters are longer than %d bytes", maxParameterBytes)
 	}
-	s := &scope{parameters: maps.Clone(parameters), mappings: t.mappings}
+	s := &scope{parameters: maps.Clone(parameters), foreign: foreign, mappings: t.mappings}
 	if s.parameters == nil {
 		s.parameters = make(map[string]string)
 	}
@@ -180,7 +186,12 @@ func (t *Template) expandPolicies(s *scope, p *Plan) error {
 	for _, r := range t.policies {
 		var pol registry.ProvisionPolicy
 		document := ""
-		if err := texts(s, r.logical, map[string]text{"PolicyName": {r.name, &pol.Name}, "PolicyDocument": {r.document, &document}}); err != nil {
+		if err := texts(s, r.logical, map[string]text{"PolicyName": {r.name, &pol.Name}}); err != nil {
+			return err
+		}
+		s.document = true
+		err := texts(s, r.logical, map[string]text{"PolicyDocument": {r.document, &document}})
+		if s.document = false; err != nil {
 			return err
 		}
 		if document != "" {

@@ -21,7 +21,15 @@ type scope struct {
 	parameters map[string]string
 	mappings   mappings
 	steps      int // evaluations so far
+
+	foreign  map[string]string // those of parameters that are a device's own words
+	document bool              // a policy document is being made
 }
+
+// special are the characters that would make something else of a policy document: the end of a string of
+// JSON, wildcards, the beginning of a policy variable. Policy variables do not take the latter either (AWS
+// IoT developer guide, "X.509 Certificate policy variable limitations").
+const special = `"\*?$+#`
 
 // maxSteps bounds the evaluations of one expansion: names that stand for texts with names can
 // double the work with every level.
@@ -147,6 +155,10 @@ func (s *scope) parameter(name string) (value, error) {
 	v, ok := s.parameters[name]
 	if !ok {
 		return value{}, refuse(ErrParameters, "parameter %q is missing", name)
+	}
+	if _, foreign := s.foreign[name]; foreign && s.document &&
+		strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || strings.ContainsRune(special, r) }) {
+		return value{}, refuse(ErrParameters, "parameter %q goes into a policy document and holds one of %s or a control character", name, special)
 	}
 	return value{text: v}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -145,12 +146,14 @@ func (s *Service) runTemplate(ctx context.Context, body string, cert *x509.Certi
 		return err
 	}
 	parameters := subjectParameters(cert)
+	foreign := maps.Clone(parameters)
 	for name, v := range overrides {
 		parameters[name] = v
+		delete(foreign, name)
 	}
 	id := registry.CertificateID(cert.Raw)
 	parameters[CertificateIDParameter] = id
-	plan, err := t.Expand(parameters)
+	plan, err := t.ExpandForDevice(parameters, foreign)
 	if err != nil {
 		return err
 	}

@@ -206,3 +206,35 @@ func FuzzTemplate(f *testing.F) {
 		}
 	})
 }
+
+// TestForeignParameter: what a device says goes into a policy document as the text that it is, or not at
+// all; elsewhere, and of somebody else, it may be anything.
+func TestForeignParameter(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]string{
+		"text":    `{"Fn::Sub": "{\"Version\":\"2012-10-17\",\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"iot:Connect\",\"Resource\":\"arn:aws:iot:*:*:client/${S}\"}}"}`,
+		"object":  `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "iot:Connect", "Resource": {"Fn::Join": ["", ["arn:aws:iot:*:*:client/", {"Ref": "S"}]]}}}`,
+		"further": `{"Fn::Sub": ["${x}", {"x": {"Ref": "S"}}]}`,
+	} {
+		tmpl, err := ParseTemplate([]byte(`{"Parameters": {"S": {"Type": "String"}}, "Resources": {
+			"thing": {"Type": "AWS::IoT::Thing", "Properties": {"ThingName": "t", "AttributePayload": {"s": {"Ref": "S"}}}},
+			"policy": {"Type": "AWS::IoT::Policy", "Properties": {"PolicyDocument": ` + policy + `}}}}`))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, bad := range []string{"*", "a*", "?", "${iot:ClientId}", `a","arn:aws:iot:*:*:client/b`, `a\u0022`, "a\n", "+", "#"} {
+			given := map[string]string{"S": bad}
+			if _, err := tmpl.ExpandForDevice(given, given); !errors.Is(err, ErrParameters) {
+				t.Errorf("%s: %q: %v", name, bad, err)
+			}
+			if plan, err := tmpl.Expand(given); err != nil || plan.Thing.Attributes["s"] != bad {
+				t.Errorf("%s: %q of somebody else: %v", name, bad, err)
+			}
+		}
+		good := map[string]string{"S": "24:6f:28-ab_c.d/é"}
+		plan, err := tmpl.ExpandForDevice(good, good)
+		if err != nil || !strings.Contains(string(plan.Policies[0].Document), good["S"]) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

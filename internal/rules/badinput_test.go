@@ -133,5 +133,5 @@ func again(d *delivery) (*delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	return restore(0, body, d.created)
+	return new(Service).restore(0, body, d.created)
 }

@@ -14,13 +14,20 @@ import (
 )
 
 func (s *Service) loadRules(ctx context.Context) error {
-	loaded := make(map[string]*rule)
+	loaded, bare := make(map[string]*rule), make(map[string][]byte)
 	err := s.cfg.Store.Query(ctx, `SELECT name, document, created_at FROM rule`, nil, func(row store.Row) error {
 		var name string
 		var b []byte
 		var created int64
 		if err := row.Scan(&name, &b, &created); err != nil {
 			return err
+		}
+		b, plain, err := s.unseal(ruleLabel(name), b)
+		if err != nil {
+			return fmt.Errorf("rule %q: %w", name, err)
+		}
+		if plain && s.cfg.Seal != nil {
+			bare[name] = b
 		}
 		var p Payload
 		if err := json.Unmarshal(b, &p); err != nil {
@@ -36,6 +43,19 @@ func (s *Service) loadRules(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("load rules: %w", err)
+	}
+	if len(bare) > 0 { // of a version that did not seal them
+		err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+			for name, b := range bare {
+				if _, err := tx.Exec(`UPDATE rule SET document = ? WHERE name = ?`, s.seal(ruleLabel(name), b), name); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("seal rules: %w", err)
+		}
 	}
 	s.use(loaded)
 	return nil
@@ -105,6 +125,7 @@ func (s *Service) change(ctx context.Context, name string, do func(old *rule) (*
 		if document, err = json.Marshal(r.Payload); err != nil {
 			return err
 		}
+		document = s.seal(ruleLabel(name), document)
 	}
 	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		tx.Note(Feed, name)

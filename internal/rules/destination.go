@@ -61,12 +61,17 @@ func (s *Service) loadDestinations(ctx context.Context) error {
 	return nil
 }
 
-// confirmed reports whether an enabled destination covers a URL: has one that it begins with, and goes
-// to the same host.
+// confirmed reports whether an enabled destination covers a URL: has one that it begins with, goes to the
+// same host, and does not lead out of its path again, as what a device puts into a template might.
 func (s *Service) confirmed(to string) bool {
 	u, err := url.Parse(to)
-	if err != nil {
+	if err != nil || strings.Contains(to, "#") {
 		return false
+	}
+	for part := range strings.FieldsFuncSeq(u.Path, func(r rune) bool { return r == '/' || r == '\\' }) {
+		if part == "." || part == ".." { // u.Path is unescaped
+			return false
+		}
 	}
 	return slices.ContainsFunc(*s.goals.Load(), func(d Destination) bool {
 		c, err := url.Parse(d.URL)

@@ -86,6 +86,10 @@ func (s *Service) DeadLetters(ctx context.Context, rule string, n int) ([]DeadLe
 			return err
 		}
 		var r record
+		body, _, err := s.unseal(deliveryLabel, body)
+		if err != nil {
+			return err
+		}
 		if err := json.Unmarshal(body, &r); err != nil {
 			return err
 		}
@@ -110,7 +114,7 @@ func (s *Service) Replay(ctx context.Context, rule string) (int, error) {
 		if err := row.Scan(&id, &body); err != nil {
 			return err
 		}
-		d, err := restore(id, body, now)
+		d, err := s.restore(id, body, now)
 		list, dead = append(list, d), append(dead, id)
 		return err
 	})

@@ -261,7 +261,7 @@ func (q *queue) rows(list []*delivery) (rows [][]any, names []string) {
 		}
 		name := q.laneName(d)
 		names = append(names, name)
-		rows = append(rows, []any{int64(0), name, d.Rule, body, d.created.UnixMilli(), int64(0), ""})
+		rows = append(rows, []any{int64(0), name, d.Rule, q.s.seal(deliveryLabel, body), d.created.UnixMilli(), int64(0), ""})
 	}
 	return rows, names
 }
@@ -373,7 +373,7 @@ func (q *queue) load(l *lane) error {
 				return err
 			}
 			highest = id
-			d, err := restore(id, body, time.UnixMilli(created))
+			d, err := q.s.restore(id, body, time.UnixMilli(created))
 			if err != nil {
 				q.s.cfg.Log.Error("a stored delivery cannot be read", "id", id, "error", err)
 				return nil
@@ -401,9 +401,13 @@ func (q *queue) load(l *lane) error {
 	return nil
 }
 
-func restore(id int64, body []byte, created time.Time) (*delivery, error) {
+func (s *Service) restore(id int64, body []byte, created time.Time) (*delivery, error) {
 	d := &delivery{id: id, created: created, durable: true}
-	if err := json.Unmarshal(body, &d.record); err != nil {
+	body, _, err := s.unseal(deliveryLabel, body)
+	if err == nil {
+		err = json.Unmarshal(body, &d.record)
+	}
+	if err != nil {
 		return nil, err
 	}
 	var ok bool
@@ -448,7 +452,7 @@ func (q *queue) tooOld(d *delivery, now time.Time) bool {
 func (s *Service) bury(lane string, d *delivery, err error, now time.Time) {
 	if d.id != 0 {
 		body, _ := json.Marshal(d.record)
-		s.cfg.Store.Put(deliveryTable, [][]any{{d.id, lane, d.Rule, body, d.created.UnixMilli(), now.UnixMilli(), err.Error()}}, nil)
+		s.cfg.Store.Put(deliveryTable, [][]any{{d.id, lane, d.Rule, s.seal(deliveryLabel, body), d.created.UnixMilli(), now.UnixMilli(), err.Error()}}, nil)
 	} else {
 		s.counters(d.Rule).dropped.Add(1)
 	}

@@ -92,6 +92,9 @@ type Config struct {
 	Connections action.ConnectionConfig
 	// Object reads an object of S3: descriptors and schemas of decode. It may be nil.
 	Object func(ctx context.Context, bucket, key string) ([]byte, error)
+	// Seal and Unseal keep the secrets of actions from lying in the store in the clear; both may be nil.
+	Seal   func(name string, plain []byte) []byte
+	Unseal func(name string, sealed []byte) ([]byte, error)
 	Log    *slog.Logger
 	Pace   Pace             // default DefaultPace
 	Now    func() time.Time // default time.Now

@@ -382,16 +382,19 @@ func TestConsoleAuditLog(t *testing.T) {
 func TestConsoleMQTT(t *testing.T) {
 	t.Parallel()
 	f := start(t)
-	dial := func(b *browser, origin string) (*websocket.Conn, error) {
+	dialAt := func(b *browser, path, origin string) (*websocket.Conn, error) {
 		header := http.Header{"Origin": {origin}}
 		if b.cookie != nil {
 			header.Set("Cookie", b.cookie.Name+"="+b.cookie.Value)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		ws, _, err := websocket.Dial(ctx, "wss"+strings.TrimPrefix(b.base, "https")+"/console/api/mqtt",
+		ws, _, err := websocket.Dial(ctx, "wss"+strings.TrimPrefix(b.base, "https")+path,
 			&websocket.DialOptions{HTTPClient: b.client, HTTPHeader: header, Subprotocols: []string{"mqtt"}})
 		return ws, err
+	}
+	dial := func(b *browser, origin string) (*websocket.Conn, error) {
+		return dialAt(b, "/console/api/mqtt", origin)
 	}
 	exchange := func(ws *websocket.Conn, send []byte) []byte {
 		t.Helper()
@@ -419,6 +422,12 @@ func TestConsoleMQTT(t *testing.T) {
 		if ws, err := dial(admin, origin); err == nil {
 			ws.CloseNow()
 			t.Errorf("opened from the origin %q", origin)
+		}
+		for _, service := range []string{"iot", "iotdata", "iot-jobs-data", "berth"} { // past the check of origins
+			if ws, err := dialAt(admin, "/console/api/"+service+"/mqtt", origin); err == nil {
+				ws.CloseNow()
+				t.Errorf("opened as a path of %s from the origin %q", service, origin)
+			}
 		}
 	}
 	for _, test := range []struct {

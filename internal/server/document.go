@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/berth-iot/berth/internal/outbound"
 )
 
 // maxDocument is more than a job document may have.
@@ -32,7 +34,9 @@ func fetchDocument(ctx context.Context, source string) (string, bool, error) {
 	if err != nil {
 		return "", false, err
 	}
-	res, err := http.DefaultClient.Do(req)
+	transport := outbound.Transport(0)
+	defer transport.CloseIdleConnections()
+	res, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		return "", false, err
 	}

@@ -158,6 +158,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 
+	auth.SetKeys(func(id string) bool {
+		_, ok := keys.Lookup(id)
+		return ok || id == console.PasswordUser // whose connections the console ends
+	})
+
 	limits := cfg.limits()
 	denials := denial.NewLog(1000)
 	history := presence.NewLog(1 << 16)
@@ -198,6 +203,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	reg.SetLive(live{s.sessions})
+	keys.OnEnd(func(id string) { s.sessions.Reauthorize(run, []string{id}) })
 	kinds, err := eventconfig.Open(ctx, s.db, nil)
 	if err != nil {
 		return nil, err
@@ -225,8 +231,12 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	routes.Own(s.streams.Owner)
+	secrets, err := seal.Open(cfg.Data, false)
+	if err != nil {
+		return nil, err
+	}
 	if s.rules, err = rules.Open(ctx, rules.Config{Store: s.db, Router: routes, Registry: reg, Shadows: s.shadows, Tables: s.tables, Topics: limits.Topics,
-		Lambda: hooks.Lambda, Object: where.bytes(cfg.Region), Connections: cfg.connections(), Log: log}); err != nil {
+		Lambda: hooks.Lambda, Object: where.bytes(cfg.Region), Connections: cfg.connections(), Seal: secrets.Seal, Unseal: secrets.Unseal, Log: log}); err != nil {
 		return nil, err
 	}
 	profiles, err := codesign.Open(ctx, s.db, cfg.Data, nil)
@@ -235,10 +245,6 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	}
 	if s.updates, err = ota.Open(ctx, ota.Config{Leads: s.leads(), Store: s.db, Jobs: s.jobs, Streams: s.streams, Profiles: profiles, Log: log, ARN: reg.ARN,
 		Address: objectAddress(cfg.Region)}); err != nil {
-		return nil, err
-	}
-	secrets, err := seal.Open(cfg.Data, false)
-	if err != nil {
 		return nil, err
 	}
 	others := &identities{db: s.db, secrets: secrets, registry: reg, certs: certs, hooks: hooks, sessions: s.sessions, denials: denials, log: log}
@@ -288,16 +294,19 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		Presence: history, Trend: moves, Talkers: s.sessions.Talkers, CA: root, Server: func() any { return s.Ready }, AuditLog: pages.auditLog, Changed: pages.changed,
 		Authenticate: caller.authenticate, AuthenticateHash: caller.signed})
 
-	mux := http.NewServeMux()
-	mux.Handle("/", api)
-	if err := pages.open(ctx, &cfg, console.Config{Store: s.db, Keys: keys, API: mux, WebSocket: caller.webSocket, Log: log}, own); err != nil {
+	// What the console forwards to: not MQTT, which it opens by itself for pages of its own origin.
+	planes := http.NewServeMux()
+	planes.Handle("/", api)
+	planes.Handle("/berth/", own)
+	if err := pages.open(ctx, &cfg, console.Config{Store: s.db, Keys: keys, API: planes, WebSocket: caller.webSocket, Log: log}, own); err != nil {
 		return nil, err
 	}
+	mux := http.NewServeMux()
+	mux.Handle("/", planes)
 	mux.Handle("GET /{$}", pages.console)
 	mux.Handle("/console/", pages.console)
 	mux.HandleFunc("GET /mqtt", caller.webSocket)
 	mux.Handle("GET "+iotauthn.CredentialsPath, iotauthn.Credentials(others.credentials(caller, auth)))
-	mux.Handle("/berth/", own)
 	mux.Handle("GET /confirmdestination/{token}", iotrules.Confirmation(s.rules))
 	mux.Handle("GET "+files.Path, stored.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

@@ -278,7 +278,10 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect, authenticator Authent
 	c.origin = &router.Origin{ClientID: r.ClientID, Principal: r.Principal.ID, Protocol: "mqtt", SourceIP: r.SourceIP.String(), Thing: r.ThingName}
 	c.publisher = a.router.NewPublisher()
 	c.setAccess(access)
-	if err := a.attach(c, p, expiry, &ack); err != nil {
+	switch err := a.attach(c, p, expiry, &ack); {
+	case errors.Is(err, ErrRefused):
+		return no(mqtt.NotAuthorized, "%v", err)
+	case err != nil:
 		a.log.Error("connect", "client_id", r.ClientID, "error", err)
 		return &refusal{mqtt.ServerUnavailable, err.Error()}
 	}

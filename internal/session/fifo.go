@@ -5,6 +5,16 @@ package session
 type fifo struct {
 	items []delivery
 	head  int // items before it are gone
+	bytes int // of payloads
+}
+
+// fifoOf holds these deliveries.
+func fifoOf(items []delivery) fifo {
+	q := fifo{items: items}
+	for i := range items {
+		q.bytes += len(items[i].message.Payload)
+	}
+	return q
 }
 
 func (q *fifo) len() int { return len(q.items) - q.head }
@@ -17,12 +27,14 @@ func (q *fifo) push(d delivery) {
 		q.items, q.head = q.items[:n], 0
 	}
 	q.items = append(q.items, d)
+	q.bytes += len(d.message.Payload)
 }
 
 // pop takes the first delivery; there must be one.
 func (q *fifo) pop() delivery {
 	d := q.items[q.head]
 	q.items[q.head] = delivery{}
+	q.bytes -= len(d.message.Payload)
 	q.head++
 	if q.head == len(q.items) {
 		q.items, q.head = q.items[:0], 0

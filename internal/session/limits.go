@@ -29,8 +29,10 @@ type Limits struct {
 
 	QueueMemory    int           // messages that wait in memory for one connected client
 	QueueStored    int           // messages that wait on disk for one session
+	QueueBytes     int           // of their payloads
 	OutputBytes    int           // unsent bytes for one client from which QoS 0 messages are dropped
 	HoldTime       time.Duration // how long a connected subscriber may delay a publisher's PUBACK
+	DeafTime       time.Duration // the same for one whose session does not outlive its connection, which ends then
 	ConnectTimeout time.Duration // from the first byte to a whole CONNECT
 
 	Rates Rates
@@ -71,9 +73,11 @@ func Standard() Limits {
 		RetainedForWild:  true,
 		RedeliverDup:     true,
 		QueueMemory:      10_000,
+		QueueBytes:       32 << 20,
 		QueueStored:      100_000,
 		OutputBytes:      2 << 20,
 		HoldTime:         200 * time.Millisecond,
+		DeafTime:         30 * time.Second,
 		ConnectTimeout:   10 * time.Second,
 	}
 }

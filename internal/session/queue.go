@@ -3,10 +3,12 @@ package session
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/berth-iot/berth/internal/router"
 	"github.com/berth-iot/berth/internal/store"
+	"github.com/berth-iot/berth/mqtt"
 )
 
 var (
@@ -87,9 +89,10 @@ func (s *Session) spill() {
 	}
 }
 
-// storeHeld commits the messages that have made their publishers wait since before a time. It
-// reports whether others still do.
-func (s *Session) storeHeld(before int64) (more bool) {
+// storeHeld commits the messages that have made their publishers wait since before a time. The connection
+// of a session that keeps nothing ends instead, if they have waited since deaf. It reports whether others
+// still do.
+func (s *Session) storeHeld(before, deaf int64) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	visit := func(d *delivery) {
@@ -101,11 +104,17 @@ func (s *Session) storeHeld(before int64) (more bool) {
 			more = true
 		}
 	}
+	waiting := s.queue.all()
 	if s.persistent {
 		s.inflight.each(func(_ uint16, d *delivery) { visit(d) })
-		waiting := s.queue.all()
 		for i := range waiting {
 			visit(&waiting[i])
+		}
+	} else if i := slices.IndexFunc(waiting, func(d delivery) bool { return d.receipt != nil }); i >= 0 && s.conn != nil {
+		// What it cannot take must not hold others up without end, and there is nowhere else to keep it. A
+		// client that waits for its rate is not to blame.
+		if more = true; !s.paced && waiting[i].since <= deaf {
+			s.conn.end(ending{ServerError, mqtt.QuotaExceeded, "the client does not acknowledge what it gets, and others wait for it"})
 		}
 	}
 	s.holding = more
@@ -140,7 +149,7 @@ func (s *Session) load() {
 		if !again {
 			s.loading = false
 			if wanted && len(page) > 0 { // an empty page: the rows are not committed yet, the commit wakes
-				s.queue = fifo{items: page}
+				s.queue = fifoOf(page)
 				s.backlog -= len(page)
 				s.loaded = page[len(page)-1].seq
 				moved = s.pump()

@@ -29,6 +29,8 @@ type Session struct {
 	// before mu.
 	changing sync.Mutex
 	gone     bool // removed from all; guarded by changing
+	// owner is who connected last, zero for a session from disk; guarded by changing.
+	owner Principal
 
 	mu            sync.Mutex
 	conn          *Conn // nil while offline
@@ -125,7 +127,7 @@ func (s *Session) Deliver(p *router.Publication, t *router.Target) {
 		}
 	} else {
 		switch {
-		case s.backlog > 0 || s.persistent && s.queue.len() >= s.all.limits.QueueMemory:
+		case s.backlog > 0 || s.persistent && s.full():
 			s.keep(p, t, qos)
 			return
 		case s.queue.len() > 0 || s.inflight.full(c.receiveMaximum) || len(c.out) > s.all.limits.OutputBytes, !s.mayOut(c, len(p.Payload)):
@@ -176,6 +178,11 @@ func (s *Session) accept(d *delivery, p *router.Publication, t *router.Target) {
 	}
 }
 
+// full reports whether as much waits in memory as may.
+func (s *Session) full() bool {
+	return s.queue.len() >= s.all.limits.QueueMemory || s.queue.bytes >= s.all.limits.QueueBytes
+}
+
 // enqueue keeps a message in memory until the window has room.
 func (s *Session) enqueue(p *router.Publication, t *router.Target, qos byte, retain bool) {
 	if s.queue.len() >= s.all.limits.QueueStored {
@@ -188,9 +195,13 @@ func (s *Session) enqueue(p *router.Publication, t *router.Target, qos byte, ret
 	} else {
 		d.message = p.KeepBriefly()
 		d.ids = t.IDs
-		if s.queue.len() >= s.all.limits.QueueMemory {
+		if s.full() {
 			// The publisher's own window holds it back until the client has caught up.
-			d.receipt = p.Hold()
+			d.receipt, d.since = p.Hold(), s.all.clock.Load()
+			if !s.holding {
+				s.holding = true
+				s.all.holds(s)
+			}
 		}
 	}
 	s.queue.push(d)

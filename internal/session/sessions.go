@@ -192,6 +192,9 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 	s.mu.Lock()
 	old, hadState := s.conn, s.persistent
 	s.mu.Unlock()
+	if by := c.request.Principal; by.ReadOnly && (old != nil || hadState) && s.owner != by {
+		return fmt.Errorf("%w: client identifier %q has a session of somebody else, and access key %s is read-only", ErrRefused, id, by.ID)
+	}
 	if old != nil { // [MQTT-3.1.4-3]
 		old.end(ending{DuplicateClientID, mqtt.SessionTakenOver, "another connection took the client identifier over"})
 		a.detach(s, old)
@@ -245,6 +248,7 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 		a.forgetOnDisk(s.id)
 	}
 
+	s.owner = c.request.Principal
 	s.mu.Lock()
 	s.persistent, s.expiry = expiry > 0, expiry
 	s.will, s.deadline = nil, time.Time{} // [MQTT-3.1.3-9]

@@ -111,10 +111,10 @@ func (a *Sessions) storeHeld(now time.Time) {
 	holders := a.holders
 	a.holders = nil
 	a.mu.Unlock()
-	before := a.coarse(now.Add(-a.limits.HoldTime))
+	before, deaf := a.coarse(now.Add(-a.limits.HoldTime)), a.coarse(now.Add(-a.limits.DeafTime))
 	still := holders[:0]
 	for _, s := range holders {
-		if s.storeHeld(before) {
+		if s.storeHeld(before, deaf) {
 			still = append(still, s)
 		}
 	}

@@ -181,6 +181,9 @@ func (p *plane) publication(req *awsapi.Request) (*router.Publication, error) {
 		}
 	}
 	if !props.Empty() {
+		if err := props.Check(); err != nil {
+			return nil, awsapi.Invalid("%v", err)
+		}
 		pub.Properties = &props
 	}
 	return pub, nil

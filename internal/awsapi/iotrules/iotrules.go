@@ -4,11 +4,13 @@ package iotrules
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 
 	"github.com/berth-iot/berth/internal/awsapi"
+	"github.com/berth-iot/berth/internal/redaction"
 	"github.com/berth-iot/berth/internal/rules"
 	"github.com/berth-iot/berth/iotsql"
 )
@@ -106,10 +108,16 @@ func (p *plane) get(_ context.Context, req *awsapi.Request) (any, error) {
 		Created awsapi.Time `json:"createdAt"`
 		rules.Payload
 	}
-	return struct {
+	answer := struct {
 		ARN  string `json:"ruleArn"`
 		Rule rule   `json:"rule"`
-	}{r.ARN, rule{r.Name, awsapi.Time(r.Created), r.Payload}}, nil
+	}{r.ARN, rule{r.Name, awsapi.Time(r.Created), r.Payload}}
+	if req.Caller.Role == awsapi.RoleAdmin {
+		return answer, nil
+	}
+	// Actions hold what other systems are opened with.
+	b, err := json.Marshal(answer)
+	return redaction.JSON(b), err
 }
 
 // page reads maxResults and nextToken, which holds the last name of the page before.

@@ -174,6 +174,9 @@ func (h *Headers) properties(now time.Time) (*mqtt.Properties, time.Time, error)
 	if len(p.User) > 0 {
 		p.Mark(mqtt.PropUserProperty)
 	}
+	if err := p.Check(); err != nil { // templates put in what devices send
+		return nil, expires, refuse("republish: %w", err)
+	}
 	if h.MessageExpiry != "" {
 		n, err := strconv.ParseUint(h.MessageExpiry, 10, 32)
 		if err != nil {

@@ -1,0 +1,79 @@
+package server_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/berth-iot/berth/internal/client"
+	"github.com/berth-iot/berth/mqtt"
+	"github.com/berth-iot/berth/sigv4"
+)
+
+// newKey makes an access key and returns how it signs.
+func (f *fixture) newKey(role string) sigv4.Signer {
+	f.t.Helper()
+	var key struct{ AccessKeyID, SecretAccessKey string }
+	f.api("POST", "/berth/access-keys", map[string]string{"role": role}, &key)
+	return sigv4.Signer{AccessKeyID: key.AccessKeyID, SecretAccessKey: key.SecretAccessKey, Region: "us-east-1", Service: "iotdevicegateway"}
+}
+
+// webSocket connects with a signature.
+func (f *fixture) webSocket(s sigv4.Signer, id string) (*conn, error) {
+	f.t.Helper()
+	url := s.PresignWebSocket(fmt.Sprintf("localhost:%d", f.Ready.HTTPSPort), time.Minute, time.Now())
+	return f.dial(nil, client.Options{WebSocket: url, TLS: f.tls(nil), ClientID: id, Version: mqtt.V5, CleanStart: true})
+}
+
+// TestAccessKeyTakenAway: MQTT that was opened with an access key ends when the key is disabled or
+// deleted.
+func TestAccessKeyTakenAway(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	for _, end := range []struct{ method, path string }{{"POST", "/berth/access-keys/%s/disable"}, {"DELETE", "/berth/access-keys/%s"}} {
+		key := f.newKey("admin")
+		c, err := f.webSocket(key, "somebody")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.api(end.method, fmt.Sprintf(end.path, key.AccessKeyID), map[string]any{}, nil)
+		c.ended()
+	}
+}
+
+// TestReadOnlyKeyDisturbsNobody: who may only read takes no session over, does not pose as a thing, and
+// takes no message out of a shared subscription.
+func TestReadOnlyKeyDisturbsNobody(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	f.newDevice("thing", own)
+	d := f.newDevice("lamp", allowAll)
+	reader := f.newKey("read-only")
+	online := f.connect(d, "worker", mqtt.V5)
+	f.connect(d, "sleeper", mqtt.V5, persistent).bye()
+	for _, id := range []string{"worker", "sleeper", "thing"} {
+		if c, err := f.webSocket(reader, id); err == nil {
+			c.bye()
+			t.Errorf("connected as %q", id)
+		}
+	}
+	online.sub(1, "a/b") // still there
+	c, err := f.webSocket(reader, "reader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err = f.webSocket(reader, "reader"); err != nil { // its own
+		t.Fatal(err)
+	}
+	c.sub(1, "a/b")
+	ctx, cancel := timeout()
+	defer cancel()
+	codes, err := c.Subscribe(ctx, mqtt.Subscription{Filter: "$share/workers/a/b", QoS: 1})
+	if err == nil && codes[0] != mqtt.NotAuthorized {
+		t.Errorf("a shared subscription: %v %v", codes, err)
+	}
+	if text := f.denials(); !strings.Contains(text, "read-only") {
+		t.Errorf("denials: %s", text)
+	}
+}
