@@ -3,6 +3,8 @@ package docs
 
 import "embed"
 
+//go:generate go run ./gen ..
+
 // Files are the pages and pictures, by their path below this folder.
 //
 //go:embed *.md *.svg */*.md */*.svg
