@@ -1,9 +1,10 @@
 // Package docs runs the commands of the documentation.
 //
 // A fenced block with the info string "sh test" is run in the page's own temporary folder, in the order
-// of the page; "sh test background" is left running, and the next block begins when it is ready. A
-// block "text prints" after one of them is what it prints: its lines in this order, with … for anything.
-// A block with file=NAME is written to that file first. Ports are replaced by free ones.
+// of the page; "sh test background" is left running, and the next block begins when it is ready; "sh test
+// again" is run until it prints what it should. A block "text prints" after one of them is what it prints:
+// its lines in this order, with … for anything, and "text prints background" what was left running. A block with file=NAME is written to that file first.
+// Ports are replaced by free ones.
 package docs
 
 import (

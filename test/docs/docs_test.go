@@ -117,7 +117,7 @@ func lacks(b block) string {
 func follow(t *testing.T, bin string, all []block) {
 	s := open(t, bin)
 	var printed func(want string) string // checks the latest block
-	for _, b := range all {
+	for i, b := range all {
 		if name := b.file(); name != "" {
 			if err := os.WriteFile(filepath.Join(s.dir, name), []byte(s.ports.Replace(b.text)), 0o644); err != nil {
 				t.Fatal(err)
@@ -127,6 +127,8 @@ func follow(t *testing.T, bin string, all []block) {
 		case b.has("test") && lacks(b) != "":
 			t.Logf("line %d is not run: %s is not on this machine", b.line, lacks(b))
 			printed = func(string) string { return "" }
+		case b.has("prints") && b.has("background"):
+			s.later(b, s.background[len(s.background)-1], s.ports.Replace(b.text))
 		case b.has("background"):
 			out := s.leave(b)
 			printed = func(want string) string { // perhaps later
@@ -135,6 +137,15 @@ func follow(t *testing.T, bin string, all []block) {
 			}
 		case b.has("test") && b.lang == "sh":
 			text := s.run(b)
+			if b.has("again") { // what it asks for may take a moment
+				want := s.ports.Replace(all[i+1].text)
+				s.within(15*time.Second, func() bool {
+					if prints(text, want) != "" {
+						text = s.run(b)
+					}
+					return prints(text, want) == ""
+				})
+			}
 			printed = func(want string) string {
 				if missing := prints(text, want); missing != "" {
 					return "does not print " + missing + "\nbut\n" + text

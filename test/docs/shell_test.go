@@ -61,6 +61,7 @@ func open(t *testing.T, bin string) *shell {
 	for i, name := range []string{"8883", "8443", "8080", "5555", "1883"} {
 		pairs = append(pairs, name, free[i])
 	}
+	pairs = append(pairs, "192.168.1.10", "127.0.0.1") // this machine, in pages about boards
 	s.ports = strings.NewReplacer(pairs...)
 	s.metrics = "http://127.0.0.1:" + free[2] + "/metrics"
 	s.env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
