@@ -26,6 +26,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotdefender"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
+	"github.com/berth-iot/berth/internal/awsapi/iotlogging"
 	"github.com/berth-iot/berth/internal/awsapi/iotota"
 	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
 	"github.com/berth-iot/berth/internal/awsapi/iotrules"
@@ -197,6 +198,9 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	reg.SetEvents(kinds.Enabled)
+	if err := iotlogging.Open(ctx, s.db); err != nil {
+		return nil, err
+	}
 	stored, err := files.Open(ctx, s.db, filepath.Join(cfg.Data, "files"), nil)
 	if err != nil {
 		return nil, err
@@ -267,7 +271,8 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 			"CreatePackage": "package/{packageName}", "CreatePackageVersion": "package/{packageName}/version/{versionName}"}),
 		iotdefender.Operations(s.defender).Tag(reg, map[string]string{
 			"CreateSecurityProfile": "securityprofile/{securityProfileName}", "CreateCustomMetric": "custommetric/{metricName}",
-			"CreateDimension": "dimension/{name}", "CreateScheduledAudit": "scheduledaudit/{scheduledAuditName}"}))
+			"CreateDimension": "dimension/{name}", "CreateScheduledAudit": "scheduledaudit/{scheduledAuditName}"}),
+		iotlogging.Operations(s.db))
 	if err != nil {
 		return nil, err
 	}
