@@ -67,6 +67,7 @@ type Server struct {
 
 	cfg      Config
 	log      *slog.Logger
+	lock     *os.File
 	db       *store.DB
 	shadows  *shadow.Service
 	jobs     *jobs.Service
@@ -131,6 +132,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		}
 	}()
 
+	if cfg.Database == "" { // PostgreSQL has a lock of its own
+		if s.lock, err = lock(cfg.Data); err != nil {
+			return nil, err
+		}
+	}
 	if s.db, err = cfg.store(ctx, log); err != nil {
 		return nil, err
 	}
@@ -477,6 +483,9 @@ func (s *Server) Close() error {
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -1,5 +1,5 @@
 // The documentation of the version that runs, out of the server itself.
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect } from 'preact/hooks';
 import { Markdown, plain, slug } from '../lib/markdown';
 import { place, setQuery, to } from '../lib/router';
 import { Card, Empty, Icon, Loading, Page, Problem, useLoad } from '../ui/all';
@@ -35,8 +35,6 @@ export default function Docs({ path }: PageProps) {
   const page = useLoad((signal) => load(base + file, signal), [file]);
   const query = place.value.query.get('q') ?? '';
   const at = place.value.query.get('at');
-  const [typed, type] = useState(query);
-  useEffect(() => type(query), [query]);
   useEffect(() => {
     if (!page.value || !at || query) return;
     const heading = document.getElementById('doc-' + at);
@@ -48,10 +46,7 @@ export default function Docs({ path }: PageProps) {
   const search = (
     <div class="search grow">
       <Icon name="search" />
-      <input type="search" data-search aria-label="Search the documentation" placeholder="Search titles and headings" value={typed} onInput={(e) => {
-        type(e.currentTarget.value);
-        setQuery({ q: e.currentTarget.value || undefined });
-      }} /><kbd aria-hidden="true">/</kbd>
+      <input type="search" data-search aria-label="Search the documentation" placeholder="Search titles and headings" value={query} onInput={(e) => setQuery({ q: e.currentTarget.value || undefined })} /><kbd aria-hidden="true">/</kbd>
     </div>
   );
   return (
