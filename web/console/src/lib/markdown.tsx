@@ -60,7 +60,7 @@ function blocks(lines: string[], links: Links): ComponentChildren[] {
       for (i += 2; i < lines.length && lines[i].includes('|') && lines[i].trim(); i++) rows.push(cells(lines[i]));
       const named = head.some((c) => c);
       out.push(
-        <div class="doc-table" tabIndex={0} role="region" aria-label="Table">
+        <div class="doc-table" tabIndex={0} role="group" aria-label="Table">
           <table>
             {named && <thead><tr>{head.map((c) => (c ? <th scope="col">{spans(c, links)}</th> : <td />))}</tr></thead>}
             <tbody>{rows.map((r) => <tr>{head.map((_, n) => <td>{spans(r[n] ?? '', links)}</td>)}</tr>)}</tbody>
@@ -87,7 +87,7 @@ function blocks(lines: string[], links: Links): ComponentChildren[] {
   return out;
 }
 
-const block = (code: string[]) => <pre class="box" tabIndex={0} role="region" aria-label="Code"><code>{code.join('\n')}</code></pre>;
+const block = (code: string[]) => <pre class="box" tabIndex={0} role="group" aria-label="Code"><code>{code.join('\n')}</code></pre>;
 
 /** listAt reads the list that begins at a line; what is indented below an item belongs to it. */
 function listAt(lines: string[], i: number, links: Links): [number, ComponentChildren] {
