@@ -10,6 +10,7 @@ import (
 
 	"github.com/berth-iot/berth/esp/serial"
 	"github.com/berth-iot/berth/internal/client"
+	"github.com/berth-iot/berth/internal/server"
 	"github.com/berth-iot/berth/internal/store"
 )
 
@@ -44,6 +45,8 @@ func hint(err error) string {
 		return h
 	}
 	switch {
+	case errors.Is(err, server.ErrTaken):
+		return "stop it, or give this one a folder of its own with --data"
 	case errors.Is(err, store.ErrTaken):
 		return "one server owns a database: stop the other, or give this one a schema of its own with ?search_path=NAME"
 	case errors.Is(err, store.ErrUnavailable):

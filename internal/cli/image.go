@@ -28,10 +28,8 @@ Images are the same, byte for byte, as those of Espressif's own tools.`,
   berth image nvs create --size 0x6000 device.csv nvs.bin
   berth image partitions show build/partition_table/partition-table.bin
   berth image app info build/firmware.bin`,
-		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(imageSPIFFSCommand(), imageNVSCommand(), imagePartitionsCommand(), imageAppCommand(), imageSecureCertCommand())
-	return cmd
+	return group(cmd, imageSPIFFSCommand(), imageNVSCommand(), imagePartitionsCommand(), imageAppCommand(), imageSecureCertCommand())
 }
 
 // imageSize is a flag for a number of bytes: decimal, hexadecimal, or with K

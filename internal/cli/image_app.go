@@ -17,8 +17,7 @@ func imageAppCommand() *cobra.Command {
 		Example: "  berth image app info build/firmware.bin",
 		Args:    cobra.NoArgs,
 	}
-	cmd.AddCommand(imageAppInfoCommand())
-	return cmd
+	return group(cmd, imageAppInfoCommand())
 }
 
 // imageApp is the output of app info.

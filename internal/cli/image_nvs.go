@@ -22,8 +22,7 @@ func imageNVSCommand() *cobra.Command {
 		Example: "  berth image nvs create --size 0x6000 device.csv nvs.bin\n  berth image nvs dump nvs.bin",
 		Args:    cobra.NoArgs,
 	}
-	cmd.AddCommand(imageNVSCreateCommand(), imageNVSDumpCommand(), imageNVSKeysCommand())
-	return cmd
+	return group(cmd, imageNVSCreateCommand(), imageNVSDumpCommand(), imageNVSKeysCommand())
 }
 
 // imageNVSKeys reads a key file; no name means no keys.

@@ -17,8 +17,7 @@ func imagePartitionsCommand() *cobra.Command {
 		Example: "  berth image partitions convert partitions.csv partitions.bin\n  berth image partitions show partitions.bin",
 		Args:    cobra.NoArgs,
 	}
-	cmd.AddCommand(imagePartitionsConvertCommand(), imagePartitionsShowCommand())
-	return cmd
+	return group(cmd, imagePartitionsConvertCommand(), imagePartitionsShowCommand())
 }
 
 // imagePartitionsFlags are the flags of what a table is checked against, named

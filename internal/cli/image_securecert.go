@@ -17,10 +17,8 @@ func imageSecureCertCommand() *cobra.Command {
 		Short: "esp_secure_cert partitions",
 		Example: "  berth image securecert create --device-cert device.crt --private-key device.key --ca-cert ca.pem out.bin\n" +
 			"  berth image securecert show out.bin",
-		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(imageSecureCertCreateCommand(), imageSecureCertShowCommand())
-	return cmd
+	return group(cmd, imageSecureCertCreateCommand(), imageSecureCertShowCommand())
 }
 
 func imageSecureCertCreateCommand() *cobra.Command {

@@ -21,8 +21,7 @@ func imageSPIFFSCommand() *cobra.Command {
 		Example: "  berth image spiffs create --size 0x10000 certs certs.bin\n  berth image spiffs list certs.bin",
 		Args:    cobra.NoArgs,
 	}
-	cmd.AddCommand(imageSPIFFSCreateCommand(), imageSPIFFSListCommand(), imageSPIFFSExtractCommand())
-	return cmd
+	return group(cmd, imageSPIFFSCreateCommand(), imageSPIFFSListCommand(), imageSPIFFSExtractCommand())
 }
 
 // imageSPIFFSFlags are the flags of the geometry, named as those of ESP-IDF's

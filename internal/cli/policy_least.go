@@ -2,10 +2,12 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/iot"
+	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 	"github.com/spf13/cobra"
 )
 
@@ -20,7 +22,11 @@ func (p arnPlace) arn(resource string) string {
 func (s *site) arns(cmd *cobra.Command, api *iot.Client, thing string) (arnPlace, error) {
 	out, err := api.DescribeThing(cmd.Context(), &iot.DescribeThingInput{ThingName: &thing})
 	if err != nil {
-		return arnPlace{}, apiError(fmt.Sprintf("describe thing %q", thing), err)
+		failed := apiError(fmt.Sprintf("describe thing %q", thing), err)
+		if missing := (*types.ResourceNotFoundException)(nil); errors.As(err, &missing) {
+			failed = hinted(failed, "make it first: berth thing create "+thing)
+		}
+		return arnPlace{}, failed
 	}
 	parts := strings.SplitN(text(out.ThingArn), ":", 6)
 	if len(parts) != 6 || parts[0] != "arn" {

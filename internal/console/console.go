@@ -82,6 +82,10 @@ func Open(ctx context.Context, cfg Config) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
+	documentation, err := newDocumentation()
+	if err != nil {
+		return nil, err
+	}
 	c := &Console{cfg: cfg, mux: http.NewServeMux(), audit: &auditLog{db: cfg.Store, now: cfg.Now}, origins: http.NewCrossOriginProtection(),
 		throttle: throttle.Throttle{Limits: throttle.Limits{Free: 3, First: 500 * time.Millisecond, Longest: time.Minute, PerMinute: 60}}}
 	if c.sessions, err = openSessions(ctx, cfg.Store, cfg.Now, c.stands); err != nil {
@@ -89,6 +93,7 @@ func Open(ctx context.Context, cfg Config) (*Console, error) {
 	}
 	c.mux.Handle("GET /{$}", pages.index())
 	c.mux.Handle("GET /console/assets/{name}", pages)
+	c.mux.Handle("GET /console/docs/{path...}", documentation)
 	c.mux.Handle("GET /console/{$}", http.RedirectHandler("/", http.StatusFound))
 	c.mux.HandleFunc("POST /console/api/sign-in", c.signIn)
 	c.mux.HandleFunc("GET /console/api/session", c.describe)

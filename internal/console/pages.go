@@ -29,36 +29,7 @@ type page struct {
 type pages map[string]*page
 
 func newPages() (pages, error) {
-	all := make(pages)
-	err := fs.WalkDir(dist, "dist", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := dist.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		var z bytes.Buffer
-		w, _ := gzip.NewWriterLevel(&z, gzip.BestCompression)
-		w.Write(b)
-		w.Close()
-		sum := sha256.Sum256(b)
-		kind := mime.TypeByExtension(path.Ext(name))
-		switch path.Ext(name) { // whatever this machine thinks
-		case ".js":
-			kind = "text/javascript; charset=utf-8"
-		case ".css":
-			kind = "text/css; charset=utf-8"
-		case ".html":
-			kind = "text/html; charset=utf-8"
-		case ".svg":
-			kind = "image/svg+xml"
-		case ".txt":
-			kind = "text/plain; charset=utf-8"
-		}
-		all[strings.TrimPrefix(name, "dist/")] = &page{kind: kind, etag: `"` + hex.EncodeToString(sum[:12]) + `"`, plain: b, squeezed: z.Bytes()}
-		return nil
-	})
+	all, err := read(dist, "dist")
 	if err == nil && all["index.html"] == nil {
 		err = fmt.Errorf("the bundle has no index.html")
 	}
@@ -66,6 +37,49 @@ func newPages() (pages, error) {
 		return nil, fmt.Errorf("open console: %w", err)
 	}
 	return all, nil
+}
+
+// read takes the files of a folder, by their path in it.
+func read(from fs.FS, dir string) (pages, error) {
+	all := make(pages)
+	err := fs.WalkDir(from, dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := fs.ReadFile(from, name)
+		if err != nil {
+			return err
+		}
+		all[strings.TrimPrefix(name, dir+"/")] = newPage(name, b)
+		return nil
+	})
+	return all, err
+}
+
+func newPage(name string, b []byte) *page {
+	var z bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&z, gzip.BestCompression)
+	w.Write(b)
+	w.Close()
+	sum := sha256.Sum256(b)
+	kind := mime.TypeByExtension(path.Ext(name))
+	switch path.Ext(name) { // whatever this machine thinks
+	case ".js":
+		kind = "text/javascript; charset=utf-8"
+	case ".css":
+		kind = "text/css; charset=utf-8"
+	case ".html":
+		kind = "text/html; charset=utf-8"
+	case ".json":
+		kind = "application/json"
+	case ".svg":
+		kind = "image/svg+xml"
+	case ".txt":
+		kind = "text/plain; charset=utf-8"
+	case ".md":
+		kind = "text/markdown; charset=utf-8"
+	}
+	return &page{kind: kind, etag: `"` + hex.EncodeToString(sum[:12]) + `"`, plain: b, squeezed: z.Bytes()}
 }
 
 // index serves the one page that there is; everything else happens in it.

@@ -228,7 +228,7 @@ func (r *Registry) DeleteThingType(ctx context.Context, name string) error {
 			return refuse(ErrInvalid, "cannot delete thing type %s: deprecate it first", name)
 		}
 		if wait := TypeDeletionDelay - r.now().Sub(t.Deprecated); wait > 0 {
-			return refuse(ErrInvalid, "cannot delete thing type %s: please wait for 5 minutes after deprecation and try again", name)
+			return refuse(ErrInvalid, "Cannot delete thing type : %s. Please wait for 5 minutes after deprecation and then retry.", name)
 		}
 		used, err := has(tx, `SELECT count(*) FROM (SELECT 1 FROM thing WHERE type = ? LIMIT 1) AS t`, name)
 		if err != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotdefender"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
+	"github.com/berth-iot/berth/internal/awsapi/iotlogging"
 	"github.com/berth-iot/berth/internal/awsapi/iotota"
 	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
 	"github.com/berth-iot/berth/internal/awsapi/iotrules"
@@ -67,6 +68,7 @@ type Server struct {
 
 	cfg      Config
 	log      *slog.Logger
+	lock     *os.File
 	db       *store.DB
 	node     *cluster.Node // nil without a cluster
 	shadows  *shadow.Service
@@ -132,6 +134,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		}
 	}()
 
+	if cfg.Database == "" { // PostgreSQL has a lock of its own
+		if s.lock, err = lock(cfg.Data); err != nil {
+			return nil, err
+		}
+	}
 	if s.db, s.node, err = cfg.store(ctx, log); err != nil {
 		return nil, err
 	}
@@ -209,6 +216,9 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	reg.SetEvents(kinds.Enabled)
+	if err := iotlogging.Open(ctx, s.db); err != nil {
+		return nil, err
+	}
 	stored, err := files.Open(ctx, s.db, filepath.Join(cfg.Data, "files"), nil)
 	if err != nil {
 		return nil, err
@@ -280,7 +290,8 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 			"CreatePackage": "package/{packageName}", "CreatePackageVersion": "package/{packageName}/version/{versionName}"}),
 		iotdefender.Operations(s.defender).Tag(reg, map[string]string{
 			"CreateSecurityProfile": "securityprofile/{securityProfileName}", "CreateCustomMetric": "custommetric/{metricName}",
-			"CreateDimension": "dimension/{name}", "CreateScheduledAudit": "scheduledaudit/{scheduledAuditName}"}))
+			"CreateDimension": "dimension/{name}", "CreateScheduledAudit": "scheduledaudit/{scheduledAuditName}"}),
+		iotlogging.Operations(s.db))
 	if err != nil {
 		return nil, err
 	}
@@ -501,6 +512,9 @@ func (s *Server) Close() error {
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
 	}
 	return errors.Join(errs...)
 }

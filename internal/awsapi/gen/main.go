@@ -13,6 +13,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iotdata"
 	"github.com/berth-iot/berth/internal/awsapi/iotdefender"
 	"github.com/berth-iot/berth/internal/awsapi/iotjobs"
+	"github.com/berth-iot/berth/internal/awsapi/iotlogging"
 	"github.com/berth-iot/berth/internal/awsapi/iotota"
 	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
 	"github.com/berth-iot/berth/internal/awsapi/iotrules"
@@ -35,6 +36,7 @@ func page() []byte {
 		iotcommands.DataOperations(nil),
 		iotpackages.Operations(nil),
 		iotdefender.Operations(nil),
+		iotlogging.Operations(nil),
 	)
 }
 

@@ -28,4 +28,5 @@ export const pages: PageEntry[] = [
   { name: 'fleet', title: 'Fleet', icon: 'fleet', key: 'f', load: () => import('./fleet') },
   { name: 'factory', title: 'Factory', icon: 'factory', key: 'b', load: () => import('./factory') },
   { name: 'activity', title: 'Activity', icon: 'activity', key: 'a', load: () => import('./activity') },
+  { name: 'docs', title: 'Documentation', icon: 'book', key: 'h', load: () => import('./docs') },
 ];

@@ -1,1 +1,0 @@
-import{e as t}from"./chunk-5ZIHGAJN.js";function i(n,e=5e3){t(()=>{let o=setInterval(()=>document.hidden||n(),e);return()=>clearInterval(o)},[e])}export{i as a};
