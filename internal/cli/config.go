@@ -61,7 +61,11 @@ func environment(flag string) string {
 
 func loadConfig(f *pflag.FlagSet, cfg *server.Config, path string) error {
 	given := make(map[*pflag.Flag]string)
-	f.Visit(func(fl *pflag.Flag) { given[fl] = fl.Value.String() })
+	f.VisitAll(func(fl *pflag.Flag) { // Visit knows nothing of flags that were parsed as those of a command
+		if fl.Changed {
+			given[fl] = fl.Value.String()
+		}
+	})
 	if path == "" {
 		path = os.Getenv(environment("config"))
 	}
