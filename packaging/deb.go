@@ -51,7 +51,7 @@ func (s *source) debian(t target, binary string, bill []byte, documents map[stri
 	}
 	// There is no tilde in a version of Go, and no hyphen in one of Debian without its revision.
 	version := strings.ReplaceAll(s.version, "-", "~")
-	changes := fmt.Sprintf("berth (%s) unstable; urgency=medium\n\n  * Built from commit %s.\n\n -- berth <berth@localhost>  %s\n", version, s.commit, s.made.Format(time.RFC1123Z))
+	changes := fmt.Sprintf("berth (%s) unstable; urgency=medium\n\n  * Built from commit %s.\n\n -- berth <berth-iot@users.noreply.github.com>  %s\n", version, s.commit, s.made.Format(time.RFC1123Z))
 	list = append(list, entry{"usr/share/doc/berth/changelog.gz", 0o644, compress([]byte(changes))})
 	slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.name, b.name) })
 
