@@ -37,14 +37,14 @@ func run() error {
 	out := flag.String("out", "dist", "folder to write to")
 	names := flag.String("targets", strings.Join(allTargets(), ","), "systems to build for")
 	version := flag.String("version", "", "version; empty for that of the last tag, or of the commit")
-	twice := flag.Bool("reproduce", false, "build twice in new clones of the commit, and compare")
+	twice := flag.Bool("reproduce", false, "build the commit twice, in new clones, compare, and keep one")
 	fresh := flag.Bool("fresh", false, "with -reproduce: build the second time without the cache of Go")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unknown argument %q", flag.Arg(0))
 	}
 	if *twice {
-		return reproduce(ctx, *names, *version, *fresh)
+		return reproduce(ctx, *out, *names, *version, *fresh)
 	}
 	var targets []target
 	for name := range strings.SplitSeq(*names, ",") {

@@ -10,14 +10,17 @@ import (
 )
 
 // reproduce builds the commit twice, in new clones whose folders have names of different lengths, and
-// compares the checksums of all files.
-func reproduce(ctx context.Context, targets, version string, fresh bool) error {
+// compares the checksums of all files. Those of the first build remain in keep.
+func reproduce(ctx context.Context, keep, targets, version string, fresh bool) error {
 	root, err := output(ctx, "", "git", "rev-parse", "--show-toplevel")
 	if err != nil {
 		return err
 	}
 	commit, err := output(ctx, root, "git", "rev-parse", "HEAD")
 	if err != nil {
+		return err
+	}
+	if keep, err = filepath.Abs(keep); err != nil {
 		return err
 	}
 	temp, err := os.MkdirTemp("", "berth-reproduce-")
@@ -37,7 +40,10 @@ func reproduce(ctx context.Context, targets, version string, fresh bool) error {
 		if _, err := output(ctx, dir, "git", "checkout", "-q", "--detach", commit); err != nil {
 			return err
 		}
-		out := filepath.Join(temp, fmt.Sprint("out-", i))
+		out := keep
+		if i > 0 {
+			out = filepath.Join(temp, "out")
+		}
 		cmd := exec.CommandContext(ctx, "go", "run", "./packaging", "-out", out, "-targets", targets, "-version", version)
 		cmd.Dir, cmd.Stderr = dir, os.Stderr
 		cmd.Env = os.Environ()

@@ -42,7 +42,8 @@ func Verify(ctx context.Context, path, passphrase, scratch string) (*Manifest, e
 // schema without tables, instead of dir. ErrNotEmpty, store.ErrNotEmpty.
 //
 // A folder that does not exist comes into being at once, complete. One that exists gets its database
-// first and secrets.key last: a server does not start on what lies between.
+// first and secrets.key last: a server does not start on what lies between. Its owner gets what root
+// restores.
 func Restore(ctx context.Context, path, passphrase, dir, database string) (_ *Manifest, err error) {
 	defer func() {
 		if err != nil {
@@ -80,6 +81,9 @@ func Restore(ctx context.Context, path, passphrase, dir, database string) (_ *Ma
 		}
 	}
 	if exists {
+		if err := giveAway(stage, dir); err != nil {
+			return nil, err
+		}
 		err = move(stage, dir)
 	} else {
 		err = os.Rename(stage, dir)

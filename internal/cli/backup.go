@@ -157,7 +157,7 @@ func restoreCommand() *cobra.Command {
 exist. With --database the state goes into PostgreSQL, into a schema without tables, wherever it came
 from.
 
-Run it as the user of the server, or give the folder to that user afterwards.`,
+Run it as the user of the server, or as root into an empty folder of that user.`,
 		Example: `  berth restore berth.tar.gz --data berth-data
   berth restore berth.tar.gz.age --data /var/lib/berth --backup-passphrase-file /root/passphrase
   berth restore berth.tar.gz --data berth-data --database postgres://berth@db.example.com/berth`,

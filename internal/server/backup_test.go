@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -182,6 +183,11 @@ func TestRestoreRefused(t *testing.T) {
 	}
 	// An empty folder, such as the mount of a volume, is filled in place.
 	mount := t.TempDir()
+	if os.Geteuid() == 0 { // as whose it is
+		if err := os.Chown(mount, 12345, 12346); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.MkdirAll(filepath.Join(mount, ".restore-killed", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -192,6 +198,9 @@ func TestRestoreRefused(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(mount, name)); (err == nil) != there {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if info, err := os.Stat(filepath.Join(mount, "secrets.key")); err != nil || os.Geteuid() == 0 && info.Sys().(*syscall.Stat_t).Uid != 12345 {
+		t.Errorf("owner of secrets.key: %+v %v", info.Sys(), err)
 	}
 }
 
