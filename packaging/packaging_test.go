@@ -302,3 +302,30 @@ func TestMaterials(t *testing.T) {
 		t.Error("dependencies")
 	}
 }
+
+// TestDockerfile checks that what the image starts are commands of berth, and what it sets are flags.
+func TestDockerfile(t *testing.T) {
+	t.Parallel()
+	text := string(readFile(t, "docker/Dockerfile"))
+	image := text[strings.Index(text, "FROM scratch"):]
+	started := 0
+	for _, m := range regexp.MustCompile(`(?m)^(ENTRYPOINT|CMD|HEALTHCHECK .*CMD) (\[.*\])$`).FindAllStringSubmatch(image, -1) {
+		var words []string
+		if err := json.Unmarshal([]byte(m[2]), &words); err != nil {
+			t.Fatalf("%s: %v", m[0], err)
+		}
+		if words[0] == "/berth" {
+			words = words[1:]
+		}
+		if len(words) == 0 {
+			continue
+		}
+		started++
+		if cmd, rest, err := cli.New().Find(words); err != nil || len(rest) > 0 || !cmd.HasParent() {
+			t.Errorf("%s: %v %v", m[0], rest, err)
+		}
+	}
+	if started != 2 || !strings.Contains(image, "COPY --from=build /out/berth /berth\n") || !strings.Contains(image, "ENV BERTH_DATA=/data\n") {
+		t.Errorf("%d commands in\n%s", started, image)
+	}
+}

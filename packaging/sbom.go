@@ -62,6 +62,9 @@ func (s *source) materials(binary string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !slices.ContainsFunc(info.Settings, func(v debug.BuildSetting) bool { return v.Key == "vcs.revision" }) {
+		fmt.Fprintln(os.Stderr, "packaging: warning: the binary does not know its commit, as Go finds none in a worktree of git: build in a clone")
+	}
 	program, err := os.ReadFile(binary)
 	if err != nil {
 		return nil, err
