@@ -47,6 +47,10 @@ func serverFlags(cfg *server.Config) (f *pflag.FlagSet, load func() error) {
 	f.StringVar(&cfg.TableDatabase, "table-database", cfg.TableDatabase, "keep tables of readings in PostgreSQL: a URL such as postgres://user:password@host/database")
 	f.DurationVar(&cfg.TableRetention, "table-retention", cfg.TableRetention, "age at which readings in tables are removed, unless a table has its own; 0 for never")
 	f.Int64Var(&cfg.TableMaxBytes, "table-max-bytes", cfg.TableMaxBytes, "size of a table in bytes beyond which its oldest readings are removed; 0 for no limit")
+	f.StringVar(&cfg.BackupDir, "backup-dir", cfg.BackupDir, "make backups in this folder; empty for none")
+	f.DurationVar(&cfg.BackupEvery, "backup-every", cfg.BackupEvery, "time from one backup to the next")
+	f.IntVar(&cfg.BackupKeep, "backup-keep", cfg.BackupKeep, "backups that remain in the folder; 0 for all")
+	f.StringVar(&cfg.BackupSecret, "backup-passphrase-file", cfg.BackupSecret, "file whose first line encrypts backups; empty for the one in BERTH_BACKUP_PASSPHRASE, or none")
 	f.StringVar(&cfg.LogFormat, "log-format", cfg.LogFormat, "text or json")
 	f.StringVar(&cfg.LogLevel, "log-level", cfg.LogLevel, "debug, info, warn or error")
 	file := f.String("config", "", "YAML file with the names of these flags as keys")
@@ -60,7 +64,11 @@ func environment(flag string) string {
 
 func loadConfig(f *pflag.FlagSet, cfg *server.Config, path string) error {
 	given := make(map[*pflag.Flag]string)
-	f.Visit(func(fl *pflag.Flag) { given[fl] = fl.Value.String() })
+	f.VisitAll(func(fl *pflag.Flag) { // Visit knows nothing of flags that were parsed as those of a command
+		if fl.Changed {
+			given[fl] = fl.Value.String()
+		}
+	})
 	if path == "" {
 		path = os.Getenv(environment("config"))
 	}

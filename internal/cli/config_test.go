@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/berth-iot/berth/internal/server"
 )
 
@@ -24,7 +26,9 @@ func TestConfigPrecedence(t *testing.T) {
 	t.Setenv("BERTH_ADMIN_ACCESS_KEY_ID", "AKIA")
 	var cfg server.Config
 	flags, load := serverFlags(&cfg)
-	if err := flags.Parse([]string{"--mqtt", ":3"}); err != nil {
+	command := pflag.NewFlagSet("serve", pflag.ContinueOnError) // as cobra does it
+	command.AddFlagSet(flags)
+	if err := command.Parse([]string{"--mqtt", ":3"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := load(); err != nil {

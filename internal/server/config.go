@@ -20,36 +20,40 @@ import (
 // Config is everything `berth serve` can be told. The yaml names are those of the flags; the
 // environment has them in upper case with BERTH_ in front and underscores.
 type Config struct {
-	Data           string        `yaml:"data"`              // directory of everything that lasts
-	Database       string        `yaml:"database"`          // URL of a PostgreSQL for the state; empty for DATA/berth.db
-	Cluster        string        `yaml:"cluster"`           // URLs of NATS servers: this server is a node of a cluster; empty for none
-	Node           string        `yaml:"node"`              // name of the node; empty for one made of the host's name and Data
-	ClusterLease   time.Duration `yaml:"cluster-lease"`     // how long a node may be out of reach of the database; 0 for 10s
-	MQTT           string        `yaml:"mqtt"`              // address of MQTT over mutual TLS
-	HTTPS          string        `yaml:"https"`             // address of HTTPS and WebSocket
-	HTTP           string        `yaml:"http"`              // address of plain HTTP; loopback
-	Endpoint       string        `yaml:"endpoint"`          // name that devices use
-	Region         string        `yaml:"region"`            // in ARNs and signatures
-	Account        string        `yaml:"account"`           // 12 digits, in ARNs
-	Semantics      string        `yaml:"semantics"`         // "aws" or "mqtt"
-	MQTTPlain      string        `yaml:"mqtt-plain"`        // address of MQTT without TLS; empty for none
-	PlainPolicy    string        `yaml:"plain-policy"`      // policy of the principal "anonymous"
-	AllowInsecure  bool          `yaml:"allow-insecure"`    // plain listeners beyond loopback
-	SessionExpiry  time.Duration `yaml:"session-expiry"`    // ceiling of persistent sessions; 0 for that of the semantics
-	Inflight       int           `yaml:"inflight"`          // unacknowledged messages each way; 0 for that of the semantics
-	MaxKeepAlive   time.Duration `yaml:"max-keep-alive"`    // ceiling of keep-alives; 0 for that of the semantics
-	MaxPayload     int           `yaml:"max-payload"`       // bytes of one message; 0 for that of the semantics
-	MaxSubs        int           `yaml:"max-subscriptions"` // of one session; 0 for that of the semantics
-	Rates          string        `yaml:"rates"`             // "none", "aws", or names with numbers a second
-	Handshakes     int           `yaml:"handshakes"`        // TLS handshakes that compute at a time; 0 for three quarters of the processors
-	HookCommands   string        `yaml:"hook-commands"`     // programs that may be hooks, absolute paths between commas
-	RuleFiles      string        `yaml:"rule-files"`        // folder of the rule action file; empty for DATA/rule-files
-	RuleDatabases  string        `yaml:"rule-databases"`    // NAME=URL of PostgreSQL for the rule action postgres, separated by spaces
-	TableDatabase  string        `yaml:"table-database"`    // URL of a PostgreSQL for tables of readings; empty for DATA/readings.db
-	TableRetention time.Duration `yaml:"table-retention"`   // age at which readings in tables go; 0 for never
-	TableMaxBytes  int64         `yaml:"table-max-bytes"`   // size of a table beyond which its oldest readings go; 0 for no limit
-	LogFormat      string        `yaml:"log-format"`        // "text" or "json"
-	LogLevel       string        `yaml:"log-level"`         // debug, info, warn or error
+	Data           string        `yaml:"data"`                   // directory of everything that lasts
+	Database       string        `yaml:"database"`               // URL of a PostgreSQL for the state; empty for DATA/berth.db
+	Cluster        string        `yaml:"cluster"`                // URLs of NATS servers: this server is a node of a cluster; empty for none
+	Node           string        `yaml:"node"`                   // name of the node; empty for one made of the host's name and Data
+	ClusterLease   time.Duration `yaml:"cluster-lease"`          // how long a node may be out of reach of the database; 0 for 10s
+	MQTT           string        `yaml:"mqtt"`                   // address of MQTT over mutual TLS
+	HTTPS          string        `yaml:"https"`                  // address of HTTPS and WebSocket
+	HTTP           string        `yaml:"http"`                   // address of plain HTTP; loopback
+	Endpoint       string        `yaml:"endpoint"`               // name that devices use
+	Region         string        `yaml:"region"`                 // in ARNs and signatures
+	Account        string        `yaml:"account"`                // 12 digits, in ARNs
+	Semantics      string        `yaml:"semantics"`              // "aws" or "mqtt"
+	MQTTPlain      string        `yaml:"mqtt-plain"`             // address of MQTT without TLS; empty for none
+	PlainPolicy    string        `yaml:"plain-policy"`           // policy of the principal "anonymous"
+	AllowInsecure  bool          `yaml:"allow-insecure"`         // plain listeners beyond loopback
+	SessionExpiry  time.Duration `yaml:"session-expiry"`         // ceiling of persistent sessions; 0 for that of the semantics
+	Inflight       int           `yaml:"inflight"`               // unacknowledged messages each way; 0 for that of the semantics
+	MaxKeepAlive   time.Duration `yaml:"max-keep-alive"`         // ceiling of keep-alives; 0 for that of the semantics
+	MaxPayload     int           `yaml:"max-payload"`            // bytes of one message; 0 for that of the semantics
+	MaxSubs        int           `yaml:"max-subscriptions"`      // of one session; 0 for that of the semantics
+	Rates          string        `yaml:"rates"`                  // "none", "aws", or names with numbers a second
+	Handshakes     int           `yaml:"handshakes"`             // TLS handshakes that compute at a time; 0 for three quarters of the processors
+	HookCommands   string        `yaml:"hook-commands"`          // programs that may be hooks, absolute paths between commas
+	RuleFiles      string        `yaml:"rule-files"`             // folder of the rule action file; empty for DATA/rule-files
+	RuleDatabases  string        `yaml:"rule-databases"`         // NAME=URL of PostgreSQL for the rule action postgres, separated by spaces
+	TableDatabase  string        `yaml:"table-database"`         // URL of a PostgreSQL for tables of readings; empty for DATA/readings.db
+	TableRetention time.Duration `yaml:"table-retention"`        // age at which readings in tables go; 0 for never
+	TableMaxBytes  int64         `yaml:"table-max-bytes"`        // size of a table beyond which its oldest readings go; 0 for no limit
+	BackupDir      string        `yaml:"backup-dir"`             // folder of scheduled backups; empty for none
+	BackupEvery    time.Duration `yaml:"backup-every"`           // from one to the next
+	BackupKeep     int           `yaml:"backup-keep"`            // how many remain; 0 for all
+	BackupSecret   string        `yaml:"backup-passphrase-file"` // file with the passphrase of backups; empty for BERTH_BACKUP_PASSPHRASE, or none
+	LogFormat      string        `yaml:"log-format"`             // "text" or "json"
+	LogLevel       string        `yaml:"log-level"`              // debug, info, warn or error
 
 	// Listen opens listeners; nil is net.Listen.
 	Listen func(network, address string) (net.Listener, error) `yaml:"-" json:"-"`
@@ -58,6 +62,8 @@ type Config struct {
 	AdminKeyID   string `yaml:"-"`
 	AdminSecret  string `yaml:"-"`
 	CAPassphrase string `yaml:"-"`
+	// BackupPassphrase encrypts backups, unless BackupSecret names a file.
+	BackupPassphrase string `yaml:"-"`
 }
 
 // Defaults are the values of a server that was told nothing.
@@ -73,6 +79,8 @@ func Defaults() Config {
 		Semantics:      "aws",
 		Rates:          "none",
 		TableRetention: 30 * 24 * time.Hour,
+		BackupEvery:    24 * time.Hour,
+		BackupKeep:     7,
 		LogFormat:      "text",
 		LogLevel:       "info",
 	}
@@ -125,6 +133,10 @@ func (c *Config) Check() error {
 		return fmt.Errorf("table-retention: %v is neither 0 nor a second or more", c.TableRetention)
 	case c.TableMaxBytes < 0:
 		return fmt.Errorf("table-max-bytes: %d is negative", c.TableMaxBytes)
+	case c.BackupEvery < time.Minute:
+		return fmt.Errorf("backup-every: %v is less than a minute", c.BackupEvery)
+	case c.BackupKeep < 0:
+		return fmt.Errorf("backup-keep: %d is negative", c.BackupKeep)
 	case c.PlainPolicy != "" && c.MQTTPlain == "":
 		return fmt.Errorf("plain-policy: has no effect without mqtt-plain")
 	}
@@ -171,6 +183,7 @@ func (c *Config) FromEnvironment() {
 	c.AdminKeyID = os.Getenv("BERTH_ADMIN_ACCESS_KEY_ID")
 	c.AdminSecret = os.Getenv("BERTH_ADMIN_SECRET_ACCESS_KEY")
 	c.CAPassphrase = os.Getenv("BERTH_CA_PASSPHRASE")
+	c.BackupPassphrase = os.Getenv("BERTH_BACKUP_PASSPHRASE")
 }
 
 // hookCommands are the programs that provisioning templates and authorizers may name.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-iot/berth/internal/backup"
 	"github.com/berth-iot/berth/internal/client"
 	"github.com/berth-iot/berth/internal/postgrestest"
 	"github.com/berth-iot/berth/internal/server"
@@ -33,7 +34,40 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	if text := os.Getenv(backupChild); text != "" {
+		cfg := server.Defaults()
+		if err := json.Unmarshal([]byte(text), &cfg); err != nil {
+			panic(err)
+		}
+		if _, err := backup.Create(context.Background(), cfg.Source(), os.Getenv(backupFile), backup.Options{}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
+}
+
+// backupChild is the variable that makes this test binary a backup, to backupFile.
+const (
+	backupChild = "BERTH_TEST_BACKUP_CHILD"
+	backupFile  = "BERTH_TEST_BACKUP_FILE"
+)
+
+// backupProcess starts a backup in a process of its own.
+func backupProcess(t *testing.T, cfg server.Config, path string) *exec.Cmd {
+	t.Helper()
+	text, err := json.Marshal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), backupChild+"="+string(text), backupFile+"="+path)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
 }
 
 // victim is a server process.

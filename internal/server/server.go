@@ -30,6 +30,7 @@ import (
 	"github.com/berth-iot/berth/internal/awsapi/iotota"
 	"github.com/berth-iot/berth/internal/awsapi/iotpackages"
 	"github.com/berth-iot/berth/internal/awsapi/iotrules"
+	"github.com/berth-iot/berth/internal/backup"
 	"github.com/berth-iot/berth/internal/broker"
 	"github.com/berth-iot/berth/internal/ca"
 	"github.com/berth-iot/berth/internal/cluster"
@@ -82,6 +83,7 @@ type Server struct {
 	index    *fleetindex.Service
 	tables   *table.Tables
 	rules    *rules.Service
+	backups  *backup.Schedule // nil for none
 	sessions *session.Sessions
 	broker   *broker.Broker
 	https    *http.Server
@@ -272,6 +274,12 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	gauges := metrics.New(s.sessions, s.broker, routes, s.shadows, s.devices, s.index, s.db)
 	gauges.Tables(s.tables)
 	gauges.Rules(s.rules)
+	if s.backups, err = cfg.backups(run, log); err != nil {
+		return nil, err
+	}
+	if s.backups != nil {
+		gauges.Backups(s.backups)
+	}
 	jobsAPI := iotjobs.Config{Jobs: s.jobs, Events: kinds, Region: cfg.Region, Sessions: s.sessions, Access: auth}
 	for kind, count := range taggable {
 		reg.Taggable(kind, count)
@@ -474,6 +482,9 @@ func (s *Server) Close() error {
 		}
 	}
 	s.cancel()
+	if s.backups != nil {
+		s.backups.Wait()
+	}
 	if s.rules != nil {
 		s.rules.Close()
 	}

@@ -52,6 +52,10 @@ func Copy(ctx context.Context, from, to string, tell func(CopiedTable)) (_ []Cop
 			err = fmt.Errorf("copy to: %w", ended)
 		}
 	}()
+	return copyAll(ctx, source, target, tell)
+}
+
+func copyAll(ctx context.Context, source, target *DB, tell func(CopiedTable)) ([]CopiedTable, error) {
 	if err := copySchema(ctx, source, target); err != nil {
 		return nil, err
 	}
@@ -254,7 +258,8 @@ const (
 func (db *DB) describe(ctx context.Context) ([]described, error) {
 	kinds := map[string]byte{"text": 't', "bigint": 'i', "int8": 'i', "double precision": 'f', "float8": 'f', "blob": 'b', "bytea": 'b'}
 	query := describeSQLite
-	if _, ok := db.backend.(*postgres); ok {
+	switch db.backend.(type) {
+	case *postgres, *frozen:
 		query = describePostgres
 	}
 	var list []described
