@@ -36,6 +36,16 @@ func readClaim(r *http.Request) (*claim, error) {
 	return nil, &Error{Code: CodeMissingToken, Status: http.StatusForbidden, Message: "the request is not signed: neither an AWS4-HMAC-SHA256 Authorization header nor X-Amz-Signature in the query"}
 }
 
+// AccessKeyID returns the access key identifier that a request says it was signed with, as [Verifier] reads
+// it, whether the signature is right or not; "" if there is none that could be.
+func AccessKeyID(r *http.Request) string {
+	c, err := readClaim(r)
+	if err != nil {
+		return ""
+	}
+	return c.AccessKeyID
+}
+
 // readHeader reads "AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…,
 // Signature=…" and the date header.
 func readHeader(r *http.Request, auth string) (*claim, error) {

@@ -231,9 +231,16 @@ var ErrRefused = errors.New("user name or password is not right")
 // ErrBusy says that too many log in at a time.
 var ErrBusy = errors.New("too many users log in at a time")
 
+// Attempt is what an attempt to log in is held back by. Its functions are called when it is the attempt's
+// turn and before the turn is over, so that many at once are no more than one after the other.
+type Attempt struct {
+	Allowed func() error // its error is returned instead of judging the password
+	Refused func()       // the password was wrong
+}
+
 // Authenticate returns the policies of a user. Errors are ErrRefused, or ErrBusy after five seconds of
-// waiting for others' turns.
-func (u *Users) Authenticate(ctx context.Context, name string, password []byte) (policies []string, err error) {
+// waiting for others' turns, or the attempt's.
+func (u *Users) Authenticate(ctx context.Context, name string, password []byte, by Attempt) (policies []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	select {
@@ -242,6 +249,16 @@ func (u *Users) Authenticate(ctx context.Context, name string, password []byte) 
 		return nil, ErrBusy
 	}
 	defer func() { <-u.places }()
+	if by.Allowed != nil {
+		if err := by.Allowed(); err != nil {
+			return nil, err
+		}
+	}
+	defer func() {
+		if err != nil && by.Refused != nil {
+			by.Refused()
+		}
+	}()
 	one := (*u.users.Load())[name]
 	if one == nil {
 		u.nobody.Matches(password)

@@ -3,6 +3,8 @@ package password
 import (
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/berth-iot/berth/internal/registry"
@@ -57,11 +59,11 @@ func TestUsers(t *testing.T) {
 	if again, err := Open(t.Context(), db, nil, nil); err != nil || len(again.List()) != 1 || again.List()[0].Digest != Digest(made) {
 		t.Errorf("after a restart: %v", err)
 	}
-	if p, err := u.Authenticate(t.Context(), "anna", []byte("geheim")); err != nil || len(p) != 1 || p[0] != "p" {
+	if p, err := u.Authenticate(t.Context(), "anna", []byte("geheim"), Attempt{}); err != nil || len(p) != 1 || p[0] != "p" {
 		t.Errorf("%v, %v", p, err)
 	}
 	for name, pw := range map[string]string{"anna": "x", "bert": "geheim", "": ""} {
-		if _, err := u.Authenticate(t.Context(), name, []byte(pw)); !errors.Is(err, ErrRefused) {
+		if _, err := u.Authenticate(t.Context(), name, []byte(pw), Attempt{}); !errors.Is(err, ErrRefused) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
@@ -100,4 +102,38 @@ func FuzzParseHash(f *testing.F) {
 			t.Errorf("%q: %v", text, err)
 		}
 	})
+}
+
+// TestManyAttemptsAtOnce: an attempt is judged after those before it have counted.
+func TestManyAttemptsAtOnce(t *testing.T) {
+	t.Parallel()
+	db, err := store.Open(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	u, err := Open(t.Context(), db, nil, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused atomic.Int64
+	held := errors.New("held back")
+	by := Attempt{Refused: func() { refused.Add(1) }, Allowed: func() error {
+		if refused.Load() >= 3 {
+			return held
+		}
+		return nil
+	}}
+	var all sync.WaitGroup
+	for range 40 {
+		all.Go(func() {
+			if _, err := u.Authenticate(t.Context(), "anna", []byte("guess"), by); !errors.Is(err, ErrRefused) && !errors.Is(err, held) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := refused.Load(); n < 3 || n > 3+int64(cap(u.places))-1 {
+		t.Errorf("%d of 40 guesses were judged", n)
+	}
 }

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -76,4 +77,34 @@ func TestReadOnlyKeyDisturbsNobody(t *testing.T) {
 	if text := f.denials(); !strings.Contains(text, "read-only") {
 		t.Errorf("denials: %s", text)
 	}
+}
+
+// TestGuessesUnderAnotherName: whoever guesses a secret is held back by the key that is meant, whatever else
+// the request says.
+func TestGuessesUnderAnotherName(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	key := f.newKey("admin")
+	key.Service, key.SecretAccessKey = "iot", "wrong"
+	for i := range 100 {
+		r, err := http.NewRequest("GET", fmt.Sprintf("http://127.0.0.1:%d/things", f.Ready.HTTPPort), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key.Sign(r, nil, time.Now())
+		auth := r.Header.Get("Authorization")
+		r.Header.Set("Authorization", strings.Replace(auth, " ", fmt.Sprintf(" X=Credential=%d/,", i), 1))
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusTooManyRequests {
+			return
+		}
+		if resp.StatusCode != http.StatusForbidden {
+			t.Fatal(resp.Status)
+		}
+	}
+	t.Error("a hundred guesses were answered")
 }

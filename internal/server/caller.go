@@ -157,7 +157,8 @@ func (c *callers) signed(r *http.Request, hash string) (awsapi.Caller, error) {
 
 // bySignature is signed, with the grant of temporary credentials and when they end.
 func (c *callers) bySignature(r *http.Request, hash string) (awsapi.Caller, *temporary, error) {
-	as, now := accessKeyID(r), time.Now()
+	as, now := sigv4.AccessKeyID(r), time.Now()
+	as = as[:min(len(as), 128)]
 	if wait := c.guesses.Wait(source(r), as, now); wait > 0 {
 		return awsapi.Caller{}, nil, &awsapi.Error{Type: "ThrottlingException", Status: http.StatusTooManyRequests,
 			Message: fmt.Sprintf("too many requests with this access key had a wrong signature: try again in %d s", int(wait.Seconds())+1)}
@@ -188,16 +189,6 @@ func (c *callers) bySignature(r *http.Request, hash string) (awsapi.Caller, *tem
 		err = forbidden("%v", err)
 	}
 	return caller, t, err
-}
-
-// accessKeyID is what a request says that it was signed with.
-func accessKeyID(r *http.Request) string {
-	s := r.URL.Query().Get("X-Amz-Credential")
-	if _, after, found := strings.Cut(r.Header.Get("Authorization"), "Credential="); found {
-		s = after
-	}
-	id, _, _ := strings.Cut(s, "/")
-	return id[:min(len(id), 128)]
 }
 
 // temporary is what temporary credentials are good for, and how long.

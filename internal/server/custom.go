@@ -100,13 +100,18 @@ func (l *login) Authenticate(ctx context.Context, r *session.Request, p *mqtt.Co
 // user lets a client in by its user name and password.
 func (l *logins) user(ctx context.Context, r *session.Request, p *mqtt.Connect) (session.Principal, *session.Grant, error) {
 	var policies []string
-	now := time.Now()
-	err := error(nil)
-	if wait := l.guesses.Wait(r.SourceIP, p.UserName, now); wait > 0 {
-		err = fmt.Errorf("%w: too many wrong passwords of user %.128q came from here: the next is looked at in %d s", password.ErrRefused, p.UserName, int(wait.Seconds())+1)
-	} else if policies, err = l.users.Authenticate(ctx, p.UserName, p.Password); errors.Is(err, password.ErrRefused) {
-		l.guesses.Failed(r.SourceIP, p.UserName, now)
-	} else if err == nil {
+	allowed := func() error {
+		if wait := l.guesses.Wait(r.SourceIP, p.UserName, time.Now()); wait > 0 {
+			return fmt.Errorf("%w: too many wrong passwords of user %.128q came from here: the next is looked at in %d s", password.ErrRefused, p.UserName, int(wait.Seconds())+1)
+		}
+		return nil
+	}
+	err := allowed() // before it takes others' turns
+	if err == nil {
+		policies, err = l.users.Authenticate(ctx, p.UserName, p.Password, password.Attempt{Allowed: allowed,
+			Refused: func() { l.guesses.Failed(r.SourceIP, p.UserName, time.Now()) }})
+	}
+	if err == nil {
 		l.guesses.Succeeded(r.SourceIP, p.UserName)
 	}
 	switch {
