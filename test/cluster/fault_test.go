@@ -269,6 +269,22 @@ var faults = []fault{
 		p.nats.cut(false)
 		p.database.cut(false)
 	}},
+	{"kill a node that drains", func(_ *site, p *process) {
+		ended := p.signal(syscall.SIGTERM)
+		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
+		p.signal(syscall.SIGKILL)
+		<-ended
+	}},
+	{"cut all nodes from NATS", func(s *site, _ *process) {
+		for _, p := range s.processes {
+			p.nats.cut(true)
+		}
+		time.Sleep(3 * time.Second)
+		for _, p := range s.processes {
+			p.nats.cut(false)
+		}
+	}},
+	{"fail over to a standby", (*site).failOver},
 	{"stop a node for a moment", func(_ *site, p *process) {
 		p.signal(syscall.SIGSTOP)
 		time.Sleep(lease / 3)
@@ -287,7 +303,7 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes more than a minute")
 	}
-	rounds := len(faults) - 1
+	rounds := 10 // one of each that matters most
 	if n, err := strconv.Atoi(os.Getenv("BERTH_CLUSTER_FAULTS")); err == nil {
 		rounds = n
 	}
@@ -333,6 +349,9 @@ func TestFaults(t *testing.T) {
 		for _, p := range s.processes {
 			p.await()
 		}
+		if t.Failed() {
+			break
+		}
 	}
 	time.Sleep(2 * time.Second)
 	close(c.stop)
@@ -340,9 +359,12 @@ func TestFaults(t *testing.T) {
 
 	// Everything that was acknowledged is there when the sessions are read out.
 	c.stop = make(chan struct{})
-	defer close(c.stop)
+	time.AfterFunc(time.Minute, func() { close(c.stop) })
 	for _, sub := range subscribers {
 		cl := c.connect(client.Options{ClientID: sub.name, SessionExpiry: time.Hour, OnMessage: func(m client.Message) { c.took(sub, m) }})
+		if cl == nil {
+			t.Fatalf("%s cannot connect any more", sub.name)
+		}
 		for name, last := range c.acked {
 			deadline := time.Now().Add(patience)
 			for {
@@ -369,6 +391,9 @@ func TestFaults(t *testing.T) {
 		abandon(cl)
 	}
 	cl := c.connect(mourner)
+	if cl == nil {
+		t.Fatal("nobody can connect any more")
+	}
 	defer abandon(cl)
 	eventually(t, "every will is there", func() bool {
 		c.mu.Lock()
