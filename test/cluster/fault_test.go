@@ -26,8 +26,7 @@ type checker struct {
 	work sync.WaitGroup
 
 	mu       sync.Mutex
-	acked    map[string]int // by publisher: the number of its last acknowledged message
-	inFlight map[string]bool
+	acked    map[string]int  // by publisher: the number of its last acknowledged message
 	wills    map[string]int  // by payload
 	died     map[string]bool // connections that ended without DISCONNECT
 	twice    int             // answers to a connection whose client identifier lived elsewhere
