@@ -435,6 +435,10 @@ func (c *Conn) flushBatch() {
 		c.received = 0
 	}
 	c.publisher.Flush()
+	if c.all.node != nil && len(c.acks) > 0 && !c.all.node.Alive() {
+		c.acks = c.acks[:0] // what this node knows is too old to promise anything
+		c.end(ending{ServerError, mqtt.ServerUnavailable, "the lease of this node has ended"})
+	}
 	s := c.session
 	s.mu.Lock()
 	if len(c.acks) > 0 {

@@ -543,7 +543,7 @@ func (a *Sessions) Close(ctx context.Context) error {
 	a.stopping = true
 	a.mu.Unlock()
 	code := mqtt.ServerShuttingDown
-	if a.node != nil && len(a.node.Peers()) > 1 {
+	if a.node != nil {
 		code = mqtt.UseAnotherServer
 	}
 	a.endAll(ending{ServerInitiated, code, "the server is shutting down"})

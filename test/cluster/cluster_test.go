@@ -304,3 +304,34 @@ func TestWithoutNATS(t *testing.T) {
 	c.nodes[0].api("PUT", "/certificates/"+id+"?newStatus=REVOKED", nil, nil)
 	d.ended()
 }
+
+// Nodes are stopped and started again one after the other; their clients are sent elsewhere and miss nothing.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	c := start(t, 2)
+	x := c.nodes[1].connect("x", persistent)
+	x.sub(1, "q")
+	n := 0
+	for i := range 4 {
+		from, to := c.nodes[(i+1)%2], c.nodes[i%2]
+		p := from.connect("p")
+		for range 10 {
+			p.pub(1, "q", fmt.Sprint(n))
+			x.want("q", fmt.Sprint(n))
+			n++
+		}
+		from.stop()
+		if code := x.ended(); code != mqtt.UseAnotherServer {
+			t.Errorf("ended with %v", code)
+		}
+		p = to.connect("p")
+		p.pub(1, "q", fmt.Sprint(n))
+		x = to.connect("x", persistent)
+		if !x.Connack().SessionPresent {
+			t.Fatal("the session was lost")
+		}
+		x.want("q", fmt.Sprint(n))
+		n++
+		from.start()
+	}
+}

@@ -26,8 +26,7 @@ type checker struct {
 	work sync.WaitGroup
 
 	mu       sync.Mutex
-	acked    map[string]int // by publisher: the number of its last acknowledged message
-	inFlight map[string]bool
+	acked    map[string]int  // by publisher: the number of its last acknowledged message
 	wills    map[string]int  // by payload
 	died     map[string]bool // connections that ended without DISCONNECT
 	twice    int             // answers to a connection whose client identifier lived elsewhere
@@ -269,6 +268,22 @@ var faults = []fault{
 		p.nats.cut(false)
 		p.database.cut(false)
 	}},
+	{"kill a node that drains", func(_ *site, p *process) {
+		ended := p.signal(syscall.SIGTERM)
+		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
+		p.signal(syscall.SIGKILL)
+		<-ended
+	}},
+	{"cut all nodes from NATS", func(s *site, _ *process) {
+		for _, p := range s.processes {
+			p.nats.cut(true)
+		}
+		time.Sleep(3 * time.Second)
+		for _, p := range s.processes {
+			p.nats.cut(false)
+		}
+	}},
+	{"fail over to a standby", (*site).failOver},
 	{"stop a node for a moment", func(_ *site, p *process) {
 		p.signal(syscall.SIGSTOP)
 		time.Sleep(lease / 3)
@@ -287,7 +302,7 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes more than a minute")
 	}
-	rounds := len(faults) - 1
+	rounds := 10 // one of each that matters most
 	if n, err := strconv.Atoi(os.Getenv("BERTH_CLUSTER_FAULTS")); err == nil {
 		rounds = n
 	}
@@ -333,6 +348,9 @@ func TestFaults(t *testing.T) {
 		for _, p := range s.processes {
 			p.await()
 		}
+		if t.Failed() {
+			break
+		}
 	}
 	time.Sleep(2 * time.Second)
 	close(c.stop)
@@ -340,9 +358,12 @@ func TestFaults(t *testing.T) {
 
 	// Everything that was acknowledged is there when the sessions are read out.
 	c.stop = make(chan struct{})
-	defer close(c.stop)
+	time.AfterFunc(time.Minute, func() { close(c.stop) })
 	for _, sub := range subscribers {
 		cl := c.connect(client.Options{ClientID: sub.name, SessionExpiry: time.Hour, OnMessage: func(m client.Message) { c.took(sub, m) }})
+		if cl == nil {
+			t.Fatalf("%s cannot connect any more", sub.name)
+		}
 		for name, last := range c.acked {
 			deadline := time.Now().Add(patience)
 			for {
@@ -369,6 +390,9 @@ func TestFaults(t *testing.T) {
 		abandon(cl)
 	}
 	cl := c.connect(mourner)
+	if cl == nil {
+		t.Fatal("nobody can connect any more")
+	}
 	defer abandon(cl)
 	eventually(t, "every will is there", func() bool {
 		c.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -50,9 +51,32 @@ type site struct {
 	t         testing.TB
 	postgres  *postgrestest.Cluster
 	processes []*process
+	socket    atomic.Pointer[string] // of the PostgreSQL that takes writes
 	balancer  *proxy
 	next      int
 	mu        sync.Mutex
+}
+
+// serve makes the PostgreSQL of a folder the one that nodes reach.
+func (s *site) serve(dir string) {
+	socket := filepath.Join(dir, ".s.PGSQL.5432")
+	s.socket.Store(&socket)
+}
+
+// failOver makes a synchronous standby, kills the primary and promotes the standby.
+func (s *site) failOver(_ *process) {
+	standby := s.postgres.Standby(s.t, true)
+	s.t.Cleanup(standby.Stop)
+	time.Sleep(300 * time.Millisecond) // what was acknowledged before the standby counted is there
+	s.postgres.Kill(s.t)
+	standby.Promote(s.t)
+	u, err := url.Parse(standby.Either(standby, "postgres"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	dir, _, _ := strings.Cut(u.Query().Get("host"), ",")
+	s.serve(dir)
+	s.postgres = standby
 }
 
 func freePort(t testing.TB) int {
@@ -74,7 +98,7 @@ func startSite(t testing.TB, n int) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(u.Query().Get("host"), ".s.PGSQL.5432")
+	s.serve(u.Query().Get("host"))
 	nats, _ := startNATS(t)
 	natsURL, err := url.Parse(nats)
 	if err != nil {
@@ -83,7 +107,7 @@ func startSite(t testing.TB, n int) *site {
 	first := ""
 	for i := range n {
 		p := &process{t: t, name: fmt.Sprint("node", i), dir: t.TempDir()}
-		p.database = startProxy(t, func() (net.Conn, error) { return net.Dial("unix", socket) })
+		p.database = startProxy(t, func() (net.Conn, error) { return net.Dial("unix", *s.socket.Load()) })
 		p.nats = startProxy(t, func() (net.Conn, error) { return net.Dial("tcp", natsURL.Host) })
 		database := fmt.Sprintf("postgres://berth@127.0.0.1:%d%s?sslmode=disable&connect_timeout=2", p.database.port(), u.Path)
 		configure(t, "", "", "", p.dir, first)
