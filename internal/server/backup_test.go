@@ -207,8 +207,8 @@ func TestRestoreRefused(t *testing.T) {
 // TestScheduledBackup has a server make one by itself, and /metrics tell.
 func TestScheduledBackup(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "backups")
-	f := start(t, func(c *server.Config) { c.BackupDir = dir })
+	dir := ""
+	f := start(t, func(c *server.Config) { dir = filepath.Join(c.Data, "backups"); c.BackupDir = dir })
 	metrics := func() string {
 		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", f.Ready.HTTPPort))
 		if err != nil {
@@ -229,6 +229,17 @@ func TestScheduledBackup(t *testing.T) {
 	}
 	if _, err := backup.Verify(t.Context(), list[0], "", ""); err != nil {
 		t.Error(err)
+	}
+	for _, out := range []string{filepath.Join(dir, "by-hand"), filepath.Join(t.TempDir(), "elsewhere")} {
+		m, err := backup.Create(t.Context(), f.cfg.Source(), out, backup.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range m.Files {
+			if strings.Contains(file.Name, filepath.Base(list[0])) {
+				t.Errorf("%s has the backup %s", out, file.Name)
+			}
+		}
 	}
 }
 
