@@ -95,8 +95,19 @@ func Open(ctx context.Context, db *store.DB, dir string, now func() time.Time) (
 // Feed is the kind of change that nodes of a cluster tell each other of keys.
 const Feed = "accesskey"
 
-// Reload reads the keys again, which another node has changed.
-func (k *Keys) Reload([]string) error { return k.load(context.Background()) }
+// Reload reads the keys again, which another node has changed, and ends what is open with those that are no
+// good any more.
+func (k *Keys) Reload(ids []string) error {
+	if err := k.load(context.Background()); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if _, good := k.Lookup(id); !good && k.end != nil && id != "" {
+			k.end(id)
+		}
+	}
+	return nil
+}
 
 func (k *Keys) load(ctx context.Context) error {
 	cache := make(map[string]*entry)

@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -133,6 +134,8 @@ func errTooLong() error { return fmt.Errorf("the answer is longer than %d bytes"
 func run(ctx context.Context, path string, body []byte) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Stdin = bytes.NewReader(body)
+	// The passphrases and passwords that berth was given are none of the program's business.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "BERTH_") })
 	cmd.WaitDelay = time.Second
 	var out bytes.Buffer
 	answer := &limited{w: &out, n: MaxAnswer}

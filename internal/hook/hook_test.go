@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -90,4 +91,21 @@ func FuzzCheck(f *testing.F) {
 			t.Errorf("%q may be called", target)
 		}
 	})
+}
+
+// TestEnvironment: a program does not get what berth was told in its environment.
+func TestEnvironment(t *testing.T) {
+	t.Setenv("BERTH_CA_PASSPHRASE", "hush")
+	dir := t.TempDir()
+	path := filepath.Join(dir, "show")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nprintf '{\"secret\":\"%s\",\"path\":\"%s\"}' \"$BERTH_CA_PASSPHRASE\" \"$PATH\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if runtime.GOOS == "windows" {
+		t.Skip("no shell scripts")
+	}
+	b, err := New([]string{path}).Call(t.Context(), "exec:"+path, []byte("{}"))
+	if err != nil || strings.Contains(string(b), "hush") || strings.Contains(string(b), `"path":""`) {
+		t.Errorf("%s, %v", b, err)
+	}
 }

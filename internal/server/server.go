@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -402,9 +403,9 @@ func (s *Server) listen(ctx context.Context, mux, metrics http.Handler) error {
 		local := http.NewServeMux()
 		local.Handle("/", mux)
 		local.Handle("GET /metrics", metrics)
-		local.HandleFunc("GET /debug/pprof/", pprof.Index)
-		local.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		local.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		local.Handle("GET /debug/pprof/", here(pprof.Index))
+		local.Handle("GET /debug/pprof/profile", here(pprof.Profile))
+		local.Handle("GET /debug/pprof/trace", here(pprof.Trace))
 		s.http = newServer(local)
 		s.serve("http", func() error { return s.http.Serve(l) })
 	}
@@ -417,6 +418,23 @@ func (s *Server) listen(ctx context.Context, mux, metrics http.Handler) error {
 		s.serve("mqtt-plain", func() error { return s.broker.ServePlain(ctx, l) })
 	}
 	return nil
+}
+
+// here lets requests of this machine through, by its address and to one of its names: a page of a browser
+// could send others.
+func here(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		name, _ := netip.ParseAddr(host)
+		if !source(r).IsLoopback() || host != "localhost" && !name.IsLoopback() {
+			http.Error(w, "this is for the machine itself, by the name localhost", http.StatusForbidden)
+			return
+		}
+		next(w, r)
+	})
 }
 
 func (s *Server) serve(name string, serve func() error) {
