@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs a Debian package of berth into a fresh root, starts the server there as its user, removes and
-# purges it. Needs root, mmdebstrap and a mirror of Debian.
+# purges it. Needs root, mmdebstrap and a mirror of Debian; where no root can be made it ends with 77.
 #
 #	packaging/install-test.sh dist/berth_*_amd64.deb [SUITE]
 set -euo pipefail
@@ -20,12 +20,15 @@ fail() {
 	exit 1
 }
 
-mmdebstrap --quiet --variant=essential --include=adduser,init-system-helpers "$suite" "$root/system.tar"
+impossible() {
+	echo "install-test: no fresh root can be made here" >&2
+	exit 77
+}
+mmdebstrap --quiet --variant=essential --include=adduser,init-system-helpers "$suite" "$root/system.tar" || impossible
 mkdir "$root/system"
 tar -xf "$root/system.tar" -C "$root/system" --exclude='./dev/*'
 rm "$root/system.tar"
-mknod -m 666 "$root/system/dev/null" c 1 3
-mknod -m 666 "$root/system/dev/urandom" c 1 9
+mknod -m 666 "$root/system/dev/null" c 1 3 && mknod -m 666 "$root/system/dev/urandom" c 1 9 || impossible
 inside() { chroot "$root/system" "$@"; }
 
 dpkg --root="$root/system" -i "$package" >/dev/null

@@ -46,7 +46,6 @@ type resource struct {
 	properties map[string]any
 	condition  string
 	after      []string
-	keep       bool // DeletionPolicy or the like: of no meaning here
 }
 
 // Parse reads a template in YAML or JSON. Files that it names with !File are relative to dir.

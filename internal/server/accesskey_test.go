@@ -60,11 +60,11 @@ func TestReadOnlyKeyDisturbsNobody(t *testing.T) {
 		}
 	}
 	online.sub(1, "a/b") // still there
-	c, err := f.webSocket(reader, "reader")
-	if err != nil {
+	if _, err := f.webSocket(reader, "reader"); err != nil {
 		t.Fatal(err)
 	}
-	if c, err = f.webSocket(reader, "reader"); err != nil { // its own
+	c, err := f.webSocket(reader, "reader") // its own
+	if err != nil {
 		t.Fatal(err)
 	}
 	c.sub(1, "a/b")
