@@ -34,7 +34,11 @@ export const checks = {
     assert.equal(await page.getByRole('list', { name: /Lines of/ }).getByRole('listitem').count(), 3);
     await page.locator('.u-over').waitFor();
     await look(page, 'data-plot');
-    const box = await page.locator('.u-over').boundingBox();
+    let box = null; // none while it is drawn again, in other colours
+    while (!box) {
+      await page.locator('.u-over').waitFor();
+      box = await page.locator('.u-over').boundingBox();
+    }
     await page.mouse.move(box.x + box.width * 0.4, box.y + 40);
     await page.mouse.down();
     await page.mouse.move(box.x + box.width * 0.6, box.y + 60, { steps: 5 });
