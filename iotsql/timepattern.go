@@ -2,6 +2,7 @@ package iotsql
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -421,7 +422,7 @@ func cutFold(s, prefix string) (string, bool) {
 func digits(s string, least, most int) (v int, rest string, ok bool) {
 	n := 0
 	for n < len(s) && n < most && s[n] >= '0' && s[n] <= '9' {
-		if v < 1e15 {
+		if v < math.MaxInt/16 { // enough for any year, on 32 bits too
 			v = v*10 + int(s[n]-'0')
 		}
 		n++

@@ -70,7 +70,7 @@ func (h *Handler) setRetention(ctx context.Context, r *http.Request, body []byte
 	}
 	const most = 100 * 366 * 24 * 3600
 	if in.Seconds > most {
-		return nil, awsapi.Invalid("retentionSeconds %d is more than %d", in.Seconds, most)
+		return nil, awsapi.Invalid("retentionSeconds %d is more than %d", in.Seconds, int64(most))
 	}
 	return struct{}{}, h.Tables.SetRetention(ctx, r.PathValue("table"), time.Duration(max(in.Seconds, -1))*time.Second, in.MaxBytes)
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package ble
 
 import (
@@ -13,13 +15,6 @@ import (
 
 	"github.com/berth-iot/berth/device/configuration"
 )
-
-// Found is a device that advertises the service.
-type Found struct {
-	Name    string
-	Address string
-	RSSI    int // dBm
-}
 
 // Scan looks for devices until the context ends or seen returns true.
 func Scan(ctx context.Context, adapter string, seen func(Found) (enough bool)) error {
