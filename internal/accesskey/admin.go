@@ -49,7 +49,7 @@ func (k *Keys) EnsureAdmin(ctx context.Context, dir, id, secret string) (key Key
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return Key{}, false, fmt.Errorf("write admin key: %w", err)
 	}
-	if err := seal.WriteFile(filepath.Join(dir, AdminFile), []byte(text)); err != nil {
+	if err := seal.WriteFile(filepath.Join(dir, AdminFile), []byte(text), 0o600); err != nil {
 		return Key{}, false, fmt.Errorf("write admin key: %w", err)
 	}
 	key, err = k.Add(ctx, id, secret, Admin)

@@ -106,7 +106,7 @@ func (t *Tickets) rotate() error {
 	for _, k := range t.keys {
 		fmt.Fprintf(&text, "%s %x\n", k.made.UTC().Format(time.RFC3339), k.key)
 	}
-	if err := seal.WriteFile(t.path, []byte(text.String())); err != nil {
+	if err := seal.WriteFile(t.path, []byte(text.String()), 0o600); err != nil {
 		return fmt.Errorf("write TLS ticket keys: %w", err)
 	}
 	return nil

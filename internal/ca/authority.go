@@ -21,6 +21,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/berth-iot/berth/internal/seal"
 )
 
 // Options is what an authority can be told; zero fields have defaults.
@@ -142,7 +144,7 @@ func (a *Authority) openRSA() error {
 	}
 	if !containsCertificate(trusted, root.cert.Raw) {
 		trusted = append(trusted, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.cert.Raw})...)
-		if err := writeFile(filepath.Join(a.dir, "ca.pem"), trusted, 0o644); err != nil {
+		if err := seal.WriteFile(filepath.Join(a.dir, "ca.pem"), trusted, 0o644); err != nil {
 			return err
 		}
 	}
@@ -162,33 +164,4 @@ func containsCertificate(text, der []byte) bool {
 		}
 	}
 	return false
-}
-
-// writeFile replaces a file as a whole, on disk before it counts.
-func writeFile(path string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	d.Sync() // where folders can be: the new name is on disk then
-	return nil
 }

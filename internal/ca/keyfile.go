@@ -14,6 +14,8 @@ import (
 	"strconv"
 
 	"golang.org/x/crypto/scrypt"
+
+	"github.com/berth-iot/berth/internal/seal"
 )
 
 // A key file holds PKCS#8, in the clear ("PRIVATE KEY") or sealed with AES-256-GCM under a key
@@ -69,14 +71,14 @@ func (a *Authority) writeKey(path string, key crypto.Signer) error {
 	}
 	block := &pem.Block{Type: plainKey, Bytes: der}
 	if len(a.opts.Passphrase) > 0 {
-		if block, err = seal(der, a.opts.Passphrase); err != nil {
+		if block, err = sealKey(der, a.opts.Passphrase); err != nil {
 			return err
 		}
 	}
-	return writeFile(path, pem.EncodeToMemory(block), 0o600)
+	return seal.WriteFile(path, pem.EncodeToMemory(block), 0o600)
 }
 
-func seal(der, passphrase []byte) (*pem.Block, error) {
+func sealKey(der, passphrase []byte) (*pem.Block, error) {
 	salt := make([]byte, 16)
 	rand.Read(salt)
 	headers := map[string]string{"Cipher": "AES-256-GCM", "Kdf": "scrypt", "Cost": strconv.Itoa(scryptCost), "Salt": hex.EncodeToString(salt)}

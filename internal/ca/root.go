@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/berth-iot/berth/internal/seal"
 )
 
 // rootYears is how long a root lasts: longer than the device certificates it signs, which end with
@@ -104,7 +106,7 @@ func (a *Authority) selfSign(certFile string, key crypto.Signer) (*root, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+	if err := seal.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
 		return nil, err
 	}
 	cert, err := x509.ParseCertificate(der)

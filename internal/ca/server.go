@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/berth-iot/berth/internal/seal"
 )
 
 const (
@@ -92,10 +94,10 @@ func (a *Authority) serverFor(root *root, name string, newKey func() (crypto.Sig
 		return nil, err
 	}
 	// A crash between the two leaves a pair that does not load, and is made anew.
-	if err := writeFile(keyFile, keyText, 0o600); err != nil {
+	if err := seal.WriteFile(keyFile, keyText, 0o600); err != nil {
 		return nil, err
 	}
-	if err := writeFile(certFile, chain, 0o644); err != nil {
+	if err := seal.WriteFile(certFile, chain, 0o644); err != nil {
 		return nil, err
 	}
 	pair, err := tls.X509KeyPair(chain, keyText)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -183,25 +182,10 @@ func (c controlPlane) Call(ctx context.Context, method, path string, query url.V
 	for name, v := range header {
 		more = append(more, [2]string{name, v})
 	}
-	resp, err := c.s.open(ctx, "iot", method, address, kind, body, more...)
-	if err != nil {
-		return err
+	err := c.s.signed(ctx, "iot", method, address, kind, body, out, more...)
+	// AWS says Unauthorized for a rule that does not exist.
+	if isException(err, "ResourceNotFoundException") || method == "GET" && strings.HasPrefix(path, "/rules/") && isException(err, "UnauthorizedException") {
+		return errors.Join(apply.ErrNotFound, err)
 	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode/100 != 2 {
-		err := ownError(resp, answer)
-		// AWS says Unauthorized for a rule that does not exist.
-		if isException(err, "ResourceNotFoundException") || method == "GET" && strings.HasPrefix(path, "/rules/") && isException(err, "UnauthorizedException") {
-			return errors.Join(apply.ErrNotFound, err)
-		}
-		return err
-	}
-	if out == nil || len(answer) == 0 {
-		return nil
-	}
-	return json.Unmarshal(answer, out)
+	return err
 }

@@ -162,8 +162,8 @@ func (s *site) send(ctx context.Context, method, path, kind string, body []byte,
 }
 
 // signed sends a request that is signed for a service.
-func (s *site) signed(ctx context.Context, service, method, address, kind string, body []byte, out any) error {
-	resp, err := s.open(ctx, service, method, address, kind, body)
+func (s *site) signed(ctx context.Context, service, method, address, kind string, body []byte, out any, header ...[2]string) error {
+	resp, err := s.open(ctx, service, method, address, kind, body, header...)
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (s *site) signed(ctx context.Context, service, method, address, kind string
 	if resp.StatusCode/100 != 2 {
 		return ownError(resp, answer)
 	}
-	if out == nil {
+	if out == nil || len(answer) == 0 {
 		return nil
 	}
 	if err := json.Unmarshal(answer, out); err != nil {

@@ -33,7 +33,7 @@ func ensurePassword(dir string) error {
 	for i := range groups {
 		groups[i] = text[4*i : 4*i+4]
 	}
-	if err := seal.WriteFile(path, []byte(strings.Join(groups, "-")+"\n")); err != nil {
+	if err := seal.WriteFile(path, []byte(strings.Join(groups, "-")+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write console password: %w", err)
 	}
 	return nil

@@ -82,7 +82,7 @@ func (f *Files) loadKey(path string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		b = make([]byte, sha256.Size)
 		rand.Read(b)
-		err = seal.WriteFile(path, b)
+		err = seal.WriteFile(path, b, 0o600)
 	}
 	if err == nil && len(b) != sha256.Size {
 		err = fmt.Errorf("%s has %d bytes, not %d", path, len(b), sha256.Size)

@@ -46,7 +46,7 @@ func load(path string, mayMake bool) ([]byte, error) {
 	if errors.Is(err, fs.ErrNotExist) && mayMake {
 		key := make([]byte, 32)
 		rand.Read(key)
-		return key, WriteFile(path, []byte(hex.EncodeToString(key)+"\n"))
+		return key, WriteFile(path, []byte(hex.EncodeToString(key)+"\n"), 0o600)
 	}
 	if err != nil {
 		return nil, err
@@ -58,14 +58,17 @@ func load(path string, mayMake bool) ([]byte, error) {
 	return key, nil
 }
 
-// WriteFile writes a private file as a whole, on disk before it counts.
-func WriteFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+// WriteFile writes or replaces a file as a whole, on disk before it counts.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
 	if _, err := f.Write(data); err != nil {
 		return err
 	}

@@ -287,20 +287,8 @@ func (b *inbox) page(clientID string, after int64) (rows []row, err error) {
 			if err := r.Scan(&d.inbox, &d.epoch, &m.Topic, &m.Payload, &d.qos, &d.retain, &props, &ids, &expires); err != nil {
 				return err
 			}
-			m.QoS, m.Retain = d.qos, d.retain
-			if err := m.LoadProperties(props); err != nil {
+			if err := d.restore(props, ids, expires); err != nil {
 				return err
-			}
-			for len(ids) > 0 {
-				id, n := binary.Uvarint(ids)
-				if n <= 0 {
-					break
-				}
-				d.ids = append(d.ids, uint32(id))
-				ids = ids[n:]
-			}
-			if expires != 0 {
-				m.Expires = time.UnixMilli(expires)
 			}
 			rows = append(rows, d)
 			return nil

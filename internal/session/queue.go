@@ -173,25 +173,35 @@ func (s *Session) readPage(after int64) (page []delivery, err error) {
 			if err := row.Scan(&d.seq, &m.Topic, &m.Payload, &d.qos, &d.retain, &props, &ids, &expires); err != nil {
 				return err
 			}
-			m.QoS, m.Retain = d.qos, d.retain
-			if err := m.LoadProperties(props); err != nil {
+			if err := d.restore(props, ids, expires); err != nil {
 				return err
-			}
-			for len(ids) > 0 {
-				id, n := binary.Uvarint(ids)
-				if n <= 0 {
-					break
-				}
-				d.ids = append(d.ids, uint32(id))
-				ids = ids[n:]
-			}
-			if expires != 0 {
-				m.Expires = time.UnixMilli(expires)
 			}
 			page = append(page, d)
 			return nil
 		})
 	return page, err
+}
+
+// restore fills in the rest of a message that was read from a row: its properties, the subscription
+// identifiers and the end of its life in milliseconds, 0 for none.
+func (d *delivery) restore(props, ids []byte, expires int64) error {
+	m := d.message
+	m.QoS, m.Retain = d.qos, d.retain
+	if err := m.LoadProperties(props); err != nil {
+		return err
+	}
+	for len(ids) > 0 {
+		id, n := binary.Uvarint(ids)
+		if n <= 0 {
+			break
+		}
+		d.ids = append(d.ids, uint32(id))
+		ids = ids[n:]
+	}
+	if expires != 0 {
+		m.Expires = time.UnixMilli(expires)
+	}
+	return nil
 }
 
 // forgetStored deletes the row of a message that was acknowledged or outlived.
