@@ -230,12 +230,29 @@ func (r *rawConn) interrupt() { r.Conn.SetReadDeadline(time.Unix(1, 0)) }
 // resume undoes interrupt.
 func (r *rawConn) resume() { r.Conn.SetReadDeadline(time.Time{}) }
 
+// left reports whether the client has closed the connection. Bytes that nobody will read are thrown away.
+func (r *rawConn) left() (closed bool) {
+	r.rc.Control(func(fd uintptr) {
+		var waste [512]byte
+		for range 4 {
+			n, err := readFD(fd, waste[:])
+			if closed = n == 0 && err == nil; closed || n <= 0 && err != syscall.EINTR {
+				return
+			}
+		}
+	})
+	return closed
+}
+
 // lingerTime is how long a closed connection waits for the client to close too.
 const lingerTime = time.Second
 
 // linger closes the writing side and reads until the client closes, so that the last packet, with
 // its reason, is not lost to a reset because of bytes that nobody read.
 func (r *rawConn) linger() error {
+	if r.left() {
+		return r.Conn.Close()
+	}
 	if tcp, ok := r.Conn.(*net.TCPConn); ok && r.unwritten() == 0 && tcp.CloseWrite() == nil {
 		tcp.SetReadDeadline(time.Now().Add(lingerTime))
 		var waste [512]byte

@@ -62,8 +62,11 @@ func (s *secure) Pending() int               { return s.raw.unwritten() }
 func (s *secure) Interrupt()                 { s.raw.interrupt() }
 func (s *secure) RemoteAddr() netip.AddrPort { return s.raw.remote }
 
-// Close says goodbye to TLS only where that cannot block.
+// Close says goodbye to TLS only where that cannot block, and to those who still listen.
 func (s *secure) Close() error {
+	if s.raw.left() {
+		return s.raw.Conn.Close()
+	}
 	if s.raw.unwritten() == 0 {
 		s.raw.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 		s.tls.CloseWrite()

@@ -62,6 +62,10 @@ func (e *Events) publish(family, kind string, c session.Client, fill func(*event
 	if strings.ContainsAny(c.ClientID, "#+") || c.ClientID == "" {
 		return
 	}
+	topic := "$aws/events/" + family + "/" + kind + "/" + c.ClientID
+	if !e.router.Heard(topic) {
+		return
+	}
 	ev := event{ClientID: c.ClientID, ThingName: c.ThingName, Timestamp: time.Now().UnixMilli(), EventType: kind,
 		SessionIdentifier: c.SessionID, PrincipalIdentifier: c.Principal}
 	fill(&ev)
@@ -70,7 +74,7 @@ func (e *Events) publish(family, kind string, c session.Client, fill func(*event
 		e.log.Error("lifecycle event", "client_id", c.ClientID, "error", err)
 		return
 	}
-	e.router.Publish(&router.Publication{Topic: "$aws/events/" + family + "/" + kind + "/" + c.ClientID, Payload: payload, QoS: 1,
+	e.router.Publish(&router.Publication{Topic: topic, Payload: payload, QoS: 1,
 		Origin: &router.Origin{Protocol: "service"}}, nil)
 }
 

@@ -8,8 +8,11 @@ import (
 
 const (
 	cacheShards   = 64
-	cachePerShard = 512 // entries; 32,768 in all
+	cachePerShard = 1024 // entries; 65,536 in all
 )
+
+// anyClient is kept for a certificate's state alone, before a client identifier is known. No client has it.
+const anyClient = "\x00"
 
 // identityCache keeps the identities that were asked for last. Every change forgets those it
 // concerns after its commit and before its answer, so a caller that saw a change never gets the

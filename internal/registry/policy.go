@@ -148,9 +148,16 @@ func (r *Registry) ListPolicies(ctx context.Context, ascending bool, page Page) 
 
 // PolicyByName returns a policy's default version, or ErrNotFound.
 func (r *Registry) PolicyByName(ctx context.Context, name string) (PolicyDocument, error) {
-	p, err := r.GetPolicy(ctx, name)
-	if err != nil {
-		return PolicyDocument{}, err
+	// A change of any policy forgets what is kept for the certificate "".
+	shard := r.cache.shard("")
+	id, seen := shard.get("", name)
+	if id == nil {
+		p, err := r.GetPolicy(ctx, name)
+		if err != nil {
+			return PolicyDocument{}, err
+		}
+		id = &Identity{Policies: []PolicyDocument{{Name: name, Version: p.DefaultVersion, Body: p.Document}}}
+		shard.put("", name, id, seen)
 	}
-	return PolicyDocument{Name: name, Version: p.DefaultVersion, Body: p.Document}, nil
+	return id.Policies[0], nil
 }

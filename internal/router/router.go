@@ -134,6 +134,15 @@ func (r *Router) Subscriptions() int {
 	return r.index.Len()
 }
 
+// Heard reports whether a message to a topic name would reach anybody.
+func (r *Router) Heard(name string) bool {
+	heard := false
+	r.mu.RLock()
+	r.index.Match(name, func(Subscriber, Subscription) { heard = true })
+	r.mu.RUnlock()
+	return heard || topic.Reserved(name) && r.owner(name) != nil
+}
+
 // targets finds the subscribers of a topic name.
 func (r *Router) targets(name string, into []Target) ([]Target, uint64) {
 	r.mu.RLock()

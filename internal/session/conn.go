@@ -114,6 +114,7 @@ type Conn struct {
 
 	// guarded by session.mu
 	out      []byte
+	box      *[]byte  // what out is pooled in
 	sent     uint64   // messages since the last flush
 	dirty    bool     // somebody will call Flush
 	given    *aliases // topic aliases given to the client; nil if it takes none

@@ -42,6 +42,12 @@ func (in *Input) Idle() {
 	*in = Input{}
 }
 
+// drop gives the buffer back with whatever is in it.
+func (in *Input) drop() {
+	in.start = in.end
+	in.Idle()
+}
+
 // Take moves bytes to p and returns how many.
 func (in *Input) Take(p []byte) int {
 	n := copy(p, in.bytes())

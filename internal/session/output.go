@@ -26,24 +26,39 @@ func (c *Conn) grow(n int) {
 		if size < need {
 			continue
 		}
-		var b []byte
-		if p, ok := outputs[i].Get().(*[]byte); ok {
-			b = *p
-		} else {
-			b = make([]byte, 0, size)
+		box, ok := outputs[i].Get().(*[]byte)
+		if !ok {
+			b := make([]byte, 0, size)
+			box = &b
 		}
-		b = append(b, c.out...)
-		recycle(c.out)
-		c.out = b
+		b := append(*box, c.out...)
+		c.takeOut().recycle()
+		c.out, c.box = b, box
 		return
 	}
 }
 
-func recycle(b []byte) {
+// output is what a connection had to write, and where its buffer came from.
+type output struct {
+	bytes []byte
+	box   *[]byte // nil for a buffer that is not pooled
+}
+
+// takeOut returns the output and leaves none.
+func (c *Conn) takeOut() output {
+	o := output{c.out, c.box}
+	c.out, c.box = nil, nil
+	return o
+}
+
+// recycle gives the buffer back.
+func (o output) recycle() {
+	if o.box == nil || cap(o.bytes) != cap(*o.box) { // it has grown out of its box
+		return
+	}
 	for i, size := range outputSizes {
-		if cap(b) == size {
-			b = b[:0]
-			outputs[i].Put(&b)
+		if cap(o.bytes) == size {
+			outputs[i].Put(o.box)
 			return
 		}
 	}
@@ -174,18 +189,18 @@ func (c *Conn) flush() {
 	}
 	c.flushing = true
 	for len(c.out) > 0 {
-		b := c.out
-		c.out = nil
+		o := c.takeOut()
 		s.mu.Unlock()
-		pending, err := c.transport.Write(b)
-		recycle(b)
+		pending, err := c.transport.Write(o.bytes)
+		o.recycle()
 		if err == nil && pending {
 			go c.drain()
 			return
 		}
 		s.mu.Lock()
 		if err != nil {
-			c.out, c.parted = nil, true
+			c.takeOut()
+			c.parted = true
 			c.end(ending{ConnectionLost, mqtt.Success, err.Error()})
 			break
 		}
@@ -203,19 +218,19 @@ func (c *Conn) drain() {
 		if err == nil && len(c.out) == 0 && s.queue.len() > 0 && s.conn == c {
 			s.pump()
 		}
-		b := c.out
-		c.out = nil
-		if err == nil && len(b) > 0 {
+		o := c.takeOut()
+		if err == nil && len(o.bytes) > 0 {
 			s.mu.Unlock()
-			_, err = c.transport.Write(b)
-			recycle(b)
+			_, err = c.transport.Write(o.bytes)
+			o.recycle()
 			if err == nil {
 				continue
 			}
 			s.mu.Lock()
 		}
 		if err != nil {
-			c.out, c.parted = nil, true
+			c.takeOut()
+			c.parted = true
 			c.end(ending{ConnectionLost, mqtt.Success, err.Error()})
 		}
 		c.flushing = false
