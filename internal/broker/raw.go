@@ -247,13 +247,10 @@ func (r *rawConn) left() (closed bool) {
 // lingerTime is how long a closed connection waits for the client to close too.
 const lingerTime = time.Second
 
-// linger closes the writing side and reads until the client closes, so that the last packet, with
-// its reason, is not lost to a reset because of bytes that nobody read.
-func (r *rawConn) linger() error {
-	if r.left() {
-		return r.Conn.Close()
-	}
-	if tcp, ok := r.Conn.(*net.TCPConn); ok && r.unwritten() == 0 && tcp.CloseWrite() == nil {
+// close closes the connection. To linger is to close the writing side and read until the client closes, so
+// that the last packet, with its reason, is not lost to a reset because of bytes that nobody read.
+func (r *rawConn) close(linger bool) error {
+	if tcp, ok := r.Conn.(*net.TCPConn); ok && linger && !r.left() && r.unwritten() == 0 && tcp.CloseWrite() == nil {
 		tcp.SetReadDeadline(time.Now().Add(lingerTime))
 		var waste [512]byte
 		for {
@@ -273,7 +270,7 @@ func (p plain) Drain() error                              { return p.drain() }
 func (p plain) Pending() int                              { return p.unwritten() }
 func (p plain) Interrupt()                                { p.interrupt() }
 func (p plain) Rested()                                   { p.resume() }
-func (p plain) Close() error                              { return p.linger() }
+func (p plain) Close(linger bool) error                   { return p.close(linger) }
 func (p plain) RemoteAddr() netip.AddrPort                { return p.remote }
 func (p plain) Write(b []byte) (bool, error) {
 	if _, err := p.rawConn.Write(b); err != nil {

@@ -63,15 +63,12 @@ func (s *secure) Interrupt()                 { s.raw.interrupt() }
 func (s *secure) RemoteAddr() netip.AddrPort { return s.raw.remote }
 
 // Close says goodbye to TLS only where that cannot block, and to those who still listen.
-func (s *secure) Close() error {
-	if s.raw.left() {
-		return s.raw.Conn.Close()
-	}
-	if s.raw.unwritten() == 0 {
+func (s *secure) Close(linger bool) error {
+	if s.raw.unwritten() == 0 && !s.raw.left() {
 		s.raw.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 		s.tls.CloseWrite()
 	}
-	return s.raw.linger()
+	return s.raw.close(linger)
 }
 
 // blocking is a Transport over any stream that only knows how to block, such as a WebSocket.
@@ -126,6 +123,7 @@ func (b *blocking) Drain() error {
 	}
 }
 
+func (b *blocking) Close(bool) error           { return b.stream.Close() }
 func (b *blocking) Pending() int               { return int(b.left.Load()) }
 func (b *blocking) Interrupt()                 { b.stream.SetReadDeadline(time.Unix(1, 0)) }
 func (b *blocking) RemoteAddr() netip.AddrPort { return b.remote }

@@ -21,6 +21,7 @@ type benchmark struct {
 	version                        string
 	qos                            []int
 	resume                         bool
+	groups                         []string
 	tls                            string
 	growth, plot                   string
 	sizes                          []int
@@ -70,6 +71,7 @@ figures are medians, and the ratios are to the first target.`,
 	f.IntSliceVarP(&b.qos, "qos", "q", nil, "quality of service, 0, 1 or 0,1 (default 0, in all 0,1; sparse has 1)")
 	f.StringVarP(&b.version, "mqtt", "V", "3.1.1", "MQTT version: 3.1.1 or 5")
 	f.StringVar(&b.tls, "tls", "", "TLS version: 1.2 or 1.3 (default the best of both sides)")
+	f.StringSliceVar(&b.groups, "groups", []string{"x25519", "p256"}, "key agreements to offer over TLS, as chips do: x25519, p256, x25519mlkem768")
 	f.BoolVar(&b.resume, "resume", false, "let connect resume TLS sessions")
 	f.IntVar(&b.cfg.Publishers, "publishers", 0, "number of publishers")
 	f.IntVar(&b.cfg.Subscribers, "subscribers", 0, "number of subscribers")
@@ -271,6 +273,8 @@ func (b *benchmark) parseTarget(s string) (t bench.Target, err error) {
 	return t, err
 }
 
+var tlsGroups = map[string]tls.CurveID{"x25519": tls.X25519, "p256": tls.CurveP256, "x25519mlkem768": tls.X25519MLKEM768}
+
 func (b *benchmark) secure(host, cafile, cert, key string) (*tls.Config, error) {
 	cfg := &tls.Config{ServerName: host}
 	if (cert == "") != (key == "") {
@@ -291,6 +295,13 @@ func (b *benchmark) secure(host, cafile, cert, key string) (*tls.Config, error) 
 		cfg.MinVersion = tls.VersionTLS13
 	default:
 		return nil, usagef("--tls %q: want 1.2 or 1.3", b.tls)
+	}
+	for _, name := range b.groups {
+		group, ok := tlsGroups[name]
+		if !ok {
+			return nil, usagef("--groups %q: want x25519, p256 or x25519mlkem768", name)
+		}
+		cfg.CurvePreferences = append(cfg.CurvePreferences, group)
 	}
 	if b.resume {
 		cfg.ClientSessionCache = tls.NewLRUClientSessionCache(16)

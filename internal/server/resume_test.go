@@ -47,3 +47,32 @@ func TestResumption(t *testing.T) {
 		}
 	}
 }
+
+// TestCurve: a client of TLS 1.2, as most chips are, agrees on keys over P-256.
+func TestCurve(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	d := f.newDevice("", allowAll)
+	for _, c := range []struct {
+		version uint16
+		offers  []tls.CurveID
+		want    tls.CurveID
+	}{
+		{tls.VersionTLS12, []tls.CurveID{tls.X25519, tls.CurveP256}, tls.CurveP256},
+		{tls.VersionTLS12, []tls.CurveID{tls.CurveP384, tls.CurveP256}, tls.CurveP256},
+		{tls.VersionTLS13, []tls.CurveID{tls.X25519, tls.CurveP256}, tls.X25519},
+		{tls.VersionTLS13, []tls.CurveID{tls.CurveP256}, tls.CurveP256},
+	} {
+		cfg := f.tls(d)
+		cfg.MaxVersion, cfg.CurvePreferences = c.version, c.offers
+		conn, err := tls.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(f.Ready.MQTTPort)), cfg)
+		if err != nil {
+			t.Errorf("TLS %x with %v: %v", c.version, c.offers, err)
+			continue
+		}
+		if got := conn.ConnectionState().CurveID; got != c.want {
+			t.Errorf("TLS %x with %v: %v, want %v", c.version, c.offers, got, c.want)
+		}
+		conn.Close()
+	}
+}

@@ -30,7 +30,9 @@ type Transport interface {
 	Pending() int
 	// Interrupt makes Fill and Drain return soon, with an error. It never blocks.
 	Interrupt()
-	Close() error
+	// Close ends the connection. linger waits a moment for a client that may still be sending, so that
+	// what was written last reaches it.
+	Close(linger bool) error
 	RemoteAddr() netip.AddrPort
 }
 

@@ -157,16 +157,16 @@ func (c *Conn) refuseUnread(err error) {
 	default:
 		a.refused(c.request, "no CONNECT packet: "+err.Error())
 	}
-	c.transport.Close()
+	c.transport.Close(true)
 }
 
 func (c *Conn) refuse(code mqtt.ReasonCode) {
 	ack := mqtt.Connack{Code: code}
-	defer time.AfterFunc(c.all.limits.ConnectTimeout, func() { c.transport.Close() }).Stop()
+	defer time.AfterFunc(c.all.limits.ConnectTimeout, func() { c.transport.Close(true) }).Stop()
 	if pending, err := c.transport.Write(ack.Append(nil, c.version)); err == nil && pending {
 		c.transport.Drain()
 	}
-	c.transport.Close()
+	c.transport.Close(true)
 }
 
 type refusal struct {

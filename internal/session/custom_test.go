@@ -52,7 +52,7 @@ func (l *line) Write(b []byte) (bool, error) {
 func (l *line) Drain() error               { return nil }
 func (l *line) Pending() int               { return 0 }
 func (l *line) Interrupt()                 { l.once.Do(func() { close(l.ended) }) }
-func (l *line) Close() error               { l.Interrupt(); return nil }
+func (l *line) Close(bool) error           { l.Interrupt(); return nil }
 func (l *line) RemoteAddr() netip.AddrPort { return netip.MustParseAddrPort("192.0.2.1:1000") }
 
 // packets are the packets that the server sent since the last call.

@@ -295,7 +295,7 @@ func (a *Sessions) part(c *Conn) {
 	if a.node != nil && !a.node.Alive() {
 		// Others may speak for this client already: it is cut off, and told of, and its will published,
 		// only if they have not.
-		c.transport.Close()
+		c.transport.Close(true)
 		mine = a.node.AwaitLease()
 	}
 	if mine {
@@ -310,7 +310,7 @@ func (a *Sessions) part(c *Conn) {
 		c.custom.stop()
 	}
 	a.parted.Done()
-	c.transport.Close() // may wait a moment for the client
+	c.transport.Close(c.goodbye == nil) // may wait a moment for the client
 }
 
 // detach separates a connection from its session, once: it says goodbye, publishes the will or
