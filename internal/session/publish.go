@@ -69,7 +69,7 @@ func (c *Conn) handlePublish(h mqtt.Header, body []byte) error {
 	}
 
 	if c.pace != nil {
-		if err := c.throttleIn(len(p.Payload)); err != nil {
+		if err := c.throttleIn(rt.Topic, len(p.Payload), p.Retain); err != nil {
 			return err
 		}
 	}

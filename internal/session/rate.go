@@ -24,20 +24,25 @@ type Rates struct {
 	PublishIn     float64 // messages from all clients
 	PublishOut    float64 // messages to all clients
 	Subscribe     float64 // SUBSCRIBEs of all
+	Retain        float64 // messages to be retained, of all
+	RetainTopic   float64 // of them, to one topic
+	Drain         float64 // stored messages to one client
 }
 
 // AWSRates are those of AWS IoT Core (AWS General Reference, "AWS IoT Core endpoints and quotas", message
 // broker and protocol limits): one account, the larger regions. There, publishes beyond the rate are
 // discarded.
 func AWSRates() Rates {
-	return Rates{ConnectClient: 1, Connect: 500, Publish: 100, Bytes: 512 << 10, PublishIn: 20_000, PublishOut: 20_000, Subscribe: 500}
+	return Rates{ConnectClient: 1, Connect: 500, Publish: 100, Bytes: 512 << 10, PublishIn: 20_000, PublishOut: 20_000, Subscribe: 500,
+		Retain: 500, RetainTopic: 1, Drain: 10}
 }
 
 // ParseRates reads "none", "aws", or names with numbers such as "publish=200,connect=50"; "aws,bytes=0"
 // changes one of AWS's.
 func ParseRates(text string) (r Rates, err error) {
 	names := map[string]*float64{"connect-client": &r.ConnectClient, "connect": &r.Connect, "publish": &r.Publish, "bytes": &r.Bytes,
-		"publish-in": &r.PublishIn, "publish-out": &r.PublishOut, "subscribe": &r.Subscribe}
+		"publish-in": &r.PublishIn, "publish-out": &r.PublishOut, "subscribe": &r.Subscribe,
+		"retain": &r.Retain, "retain-topic": &r.RetainTopic, "drain": &r.Drain}
 	for i, field := range strings.Split(text, ",") {
 		switch {
 		case i == 0 && (field == "none" || field == ""):
@@ -49,7 +54,7 @@ func ParseRates(text string) (r Rates, err error) {
 		name, number, _ := strings.Cut(field, "=")
 		to := names[name]
 		if to == nil {
-			return Rates{}, fmt.Errorf("%q is none of connect-client, connect, publish, bytes, publish-in, publish-out, subscribe", name)
+			return Rates{}, fmt.Errorf("%q is none of connect-client, connect, publish, bytes, publish-in, publish-out, subscribe, retain, retain-topic, drain", name)
 		}
 		v, err := strconv.ParseFloat(number, 64)
 		if err != nil || !(v >= 0 && v <= 1e12) {
@@ -106,25 +111,26 @@ func (b *bucket) reserve(n float64, now time.Time) time.Duration {
 
 // pace is the rates of one connection.
 type pace struct {
-	mu              sync.Mutex
-	messages, bytes bucket
+	mu                     sync.Mutex
+	messages, bytes, drain bucket
 }
 
 // paces are the rates of all clients together.
 type paces struct {
 	on bool // there are any
 
-	mu                     sync.Mutex
-	connect, in, out, subs bucket
-	connected              map[string]bucket // by client identifier
-	waiting                []*Session        // that have more for their clients than their rates let
+	mu                             sync.Mutex
+	connect, in, out, subs, retain bucket
+	connected                      map[string]bucket // by client identifier
+	retained                       map[string]bucket // by topic
+	waiting                        []*Session        // that have more for their clients than their rates let
 
 	each Rates // those of one client
 }
 
 func newPaces(r Rates) *paces {
 	return &paces{on: r != Rates{}, connect: newBucket(r.Connect), in: newBucket(r.PublishIn), out: newBucket(r.PublishOut),
-		subs: newBucket(r.Subscribe), connected: make(map[string]bucket), each: r}
+		subs: newBucket(r.Subscribe), retain: newBucket(r.Retain), connected: make(map[string]bucket), retained: make(map[string]bucket), each: r}
 }
 
 // of returns the rates of a new connection; nil for none.
@@ -132,7 +138,7 @@ func (p *paces) of() *pace {
 	if !p.on {
 		return nil
 	}
-	return &pace{messages: newBucket(p.each.Publish), bytes: newBucket(p.each.Bytes)}
+	return &pace{messages: newBucket(p.each.Publish), bytes: newBucket(p.each.Bytes), drain: newBucket(p.each.Drain)}
 }
 
 // mayConnect reports whether a client identifier may connect now.
@@ -163,22 +169,24 @@ func (p *paces) mayConnect(clientID string, now time.Time) bool {
 	return true
 }
 
-// sweep forgets client identifiers that have not connected for a while.
+// sweep forgets client identifiers that have not connected, and topics without a retained message, for a while.
 func (p *paces) sweep(now time.Time) {
 	if !p.on {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for id, b := range p.connected {
-		if b.fill(now); b.tokens >= max(1, b.rate) {
-			delete(p.connected, id)
+	for _, buckets := range []map[string]bucket{p.connected, p.retained} {
+		for name, b := range buckets {
+			if b.fill(now); b.tokens >= max(1, b.rate) {
+				delete(buckets, name)
+			}
 		}
 	}
 }
 
 // throttleIn waits until the connection's rates, and everybody's, let one more message in.
-func (c *Conn) throttleIn(payload int) error {
+func (c *Conn) throttleIn(topic string, payload int, retain bool) error {
 	now := time.Now()
 	c.pace.mu.Lock()
 	wait := max(c.pace.messages.reserve(1, now), c.pace.bytes.reserve(float64(payload), now))
@@ -186,8 +194,25 @@ func (c *Conn) throttleIn(payload int) error {
 	p := c.all.paces
 	p.mu.Lock()
 	wait = max(wait, p.in.reserve(1, now))
+	if retain {
+		wait = max(wait, p.retain.reserve(1, now), p.retainTo(topic, now))
+	}
 	p.mu.Unlock()
 	return c.sleep(wait)
+}
+
+// retainTo takes the place of one more retained message to a topic and returns how long to wait for it.
+func (p *paces) retainTo(topic string, now time.Time) time.Duration {
+	if p.each.RetainTopic == 0 {
+		return 0
+	}
+	b, ok := p.retained[topic]
+	if !ok {
+		b = newBucket(p.each.RetainTopic)
+	}
+	wait := b.reserve(1, now)
+	p.retained[topic] = b
+	return wait
 }
 
 // throttleSubscribe is throttleIn for SUBSCRIBE.
@@ -218,8 +243,9 @@ func (c *Conn) sleep(wait time.Duration) error {
 	return nil
 }
 
-// mayOut takes the place of one more message to the client, or reports that it must wait. s.mu is held.
-func (s *Session) mayOut(c *Conn, payload int) bool {
+// mayOut takes the place of one more message to the client, stored or just published, or reports that it must
+// wait. s.mu is held.
+func (s *Session) mayOut(c *Conn, payload int, stored bool) bool {
 	if c.pace == nil {
 		return true
 	}
@@ -229,7 +255,10 @@ func (s *Session) mayOut(c *Conn, payload int) bool {
 	p := s.all.paces
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c.pace.messages.has(now) && c.pace.bytes.has(now) && p.out.has(now) {
+	if c.pace.messages.has(now) && c.pace.bytes.has(now) && p.out.has(now) && (!stored || c.pace.drain.has(now)) {
+		if stored {
+			c.pace.drain.take(1)
+		}
 		c.pace.messages.take(1)
 		c.pace.bytes.take(float64(payload))
 		p.out.take(1)

@@ -60,6 +60,20 @@ func TestBucket(t *testing.T) {
 	}
 }
 
+// allowed lets the client "c" do everything and returns its session.
+func allowed(t *testing.T, a *Sessions) *Session {
+	t.Helper()
+	a.mu.Lock()
+	s := a.sessions["c"]
+	a.mu.Unlock()
+	all, err := policy.Parse([]byte(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.conn.setAccess(policy.Compile([]policy.Named{{Doc: all}}, &policy.Context{ARNPrefix: "arn:aws:iot:r:000000000000:"}))
+	return s
+}
+
 func rated(rates string) func(*Limits) {
 	return func(l *Limits) {
 		r, err := ParseRates(rates)
@@ -126,14 +140,7 @@ func TestRateOfDeliveries(t *testing.T) {
 	t.Parallel()
 	withSessions(t, func(t *testing.T, a *Sessions, _ *denial.Log) {
 		l, _ := connect(t, a, &script{t: t, steps: []step{{topic: "a"}}})
-		a.mu.Lock()
-		s := a.sessions["c"]
-		a.mu.Unlock()
-		all, err := policy.Parse([]byte(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.conn.setAccess(policy.Compile([]policy.Named{{Doc: all}}, &policy.Context{ARNPrefix: "arn:aws:iot:r:000000000000:"}))
+		s := allowed(t, a)
 		a.router.Subscribe(s, "in", router.Subscription{QoS: 1})
 		for range 30 {
 			a.router.Publish(&router.Publication{Topic: "in", QoS: 1}, nil)
@@ -156,4 +163,68 @@ func TestRateOfDeliveries(t *testing.T) {
 		l.Interrupt()
 		synctest.Wait()
 	}, rated("publish=10"))
+}
+
+// TestRateOfRetained: messages to be retained on one topic follow each other at their rate; other topics and
+// other messages do not wait for them.
+func TestRateOfRetained(t *testing.T) {
+	t.Parallel()
+	withSessions(t, func(t *testing.T, a *Sessions, _ *denial.Log) {
+		l, _ := connect(t, a, &script{t: t, steps: []step{{topic: "a"}, {topic: "b"}}})
+		allowed(t, a)
+		answered := func(send ...*mqtt.Publish) time.Duration {
+			t.Helper()
+			start := time.Now()
+			var burst []byte
+			for i, p := range send {
+				p.QoS, p.PacketID, p.Payload = 1, uint16(i+1), []byte("x")
+				burst = p.Append(burst, mqtt.V5)
+			}
+			l.toServer <- burst
+			for n := 0; n < len(send) && time.Since(start) < time.Minute; time.Sleep(100 * time.Millisecond) {
+				types, _ := l.packets(t)
+				n += len(types)
+			}
+			return time.Since(start)
+		}
+		retained := func(topic string) *mqtt.Publish { return &mqtt.Publish{Topic: []byte(topic), Retain: true} }
+		if took := answered(retained("a"), retained("a"), retained("a")); took < 2*time.Second || took > 3*time.Second {
+			t.Errorf("three on one topic take %v", took)
+		}
+		time.Sleep(time.Minute)
+		if took := answered(retained("a"), retained("b"), &mqtt.Publish{Topic: []byte("a")}, &mqtt.Publish{Topic: []byte("a")}); took > time.Second {
+			t.Errorf("one on each topic takes %v", took)
+		}
+		time.Sleep(time.Minute)
+		if len(a.paces.retained) != 0 {
+			t.Errorf("%d topics are remembered for ever", len(a.paces.retained))
+		}
+		l.Interrupt()
+		synctest.Wait()
+	}, rated("retain-topic=1"))
+}
+
+// TestRateOfStored: stored messages come at their rate, others besides.
+func TestRateOfStored(t *testing.T) {
+	t.Parallel()
+	withSessions(t, func(t *testing.T, a *Sessions, _ *denial.Log) {
+		l, _ := connect(t, a, &script{t: t, steps: []step{{topic: "a"}}})
+		s := allowed(t, a)
+		s.mu.Lock()
+		for range 30 {
+			s.queue.push(delivery{qos: 1, stored: true, message: &router.Message{Topic: "in"}})
+		}
+		s.pump()
+		s.mu.Unlock()
+		s.conn.Flush()
+		if types, _ := l.packets(t); len(types) != 10 {
+			t.Errorf("%d at once, want 10", len(types))
+		}
+		time.Sleep(1050 * time.Millisecond)
+		if types, _ := l.packets(t); len(types) != 10 {
+			t.Errorf("%d in the next second, want 10", len(types))
+		}
+		l.Interrupt()
+		synctest.Wait()
+	}, rated("drain=10"))
 }

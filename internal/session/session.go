@@ -118,7 +118,7 @@ func (s *Session) Deliver(p *router.Publication, t *router.Target) {
 				return
 			}
 		}
-		if !s.mayOut(c, len(p.Payload)) {
+		if !s.mayOut(c, len(p.Payload), false) {
 			s.all.count.dropped.Add(1)
 			return
 		}
@@ -130,7 +130,7 @@ func (s *Session) Deliver(p *router.Publication, t *router.Target) {
 		case s.backlog > 0 || s.persistent && s.full():
 			s.keep(p, t, qos)
 			return
-		case s.queue.len() > 0 || s.inflight.full(c.receiveMaximum) || len(c.out) > s.all.limits.OutputBytes, !s.mayOut(c, len(p.Payload)):
+		case s.queue.len() > 0 || s.inflight.full(c.receiveMaximum) || len(c.out) > s.all.limits.OutputBytes, !s.mayOut(c, len(p.Payload), false):
 			s.enqueue(p, t, qos, retain)
 			return
 		}
@@ -228,7 +228,7 @@ func (s *Session) pump() bool {
 	moved := false
 	now := time.Time{}
 	for s.queue.len() > 0 && !s.inflight.full(c.receiveMaximum) && len(c.out) <= s.all.limits.OutputBytes {
-		if !s.mayOut(c, len(s.queue.all()[0].message.Payload)) {
+		if next := &s.queue.all()[0]; !s.mayOut(c, len(next.message.Payload), next.stored) {
 			break
 		}
 		d := s.queue.pop()
