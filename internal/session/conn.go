@@ -437,18 +437,21 @@ func (c *Conn) flushBatch() {
 		c.traffic.received.Add(c.received)
 		c.received = 0
 	}
-	c.publisher.Flush()
 	if c.all.node != nil && len(c.acks) > 0 && !c.all.node.Alive() {
 		c.acks = c.acks[:0] // what this node knows is too old to promise anything
 		c.end(ending{ServerError, mqtt.ServerUnavailable, "the lease of this node has ended"})
 	}
 	s := c.session
-	s.mu.Lock()
 	if len(c.acks) > 0 {
+		// Before the receivers are served: one write is enough for a client that is among them.
+		s.mu.Lock()
 		c.append(c.acks)
 		c.acks = c.acks[:0]
 		c.stuck = c.clogged()
+		s.mu.Unlock()
 	}
+	c.publisher.Flush()
+	s.mu.Lock()
 	if len(c.out) == 0 {
 		s.mu.Unlock()
 		return
