@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -107,4 +108,33 @@ func TestGuessesUnderAnotherName(t *testing.T) {
 		}
 	}
 	t.Error("a hundred guesses were answered")
+}
+
+// TestAuthorizerURLIsHidden: a password in an authorizer's URL is shown to those who may change it only.
+func TestAuthorizerURLIsHidden(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	const secret = "hunter2hunter2"
+	f.api("POST", "/authorizer/out", map[string]any{"authorizerFunctionArn": "http://user:" + secret + "@127.0.0.1:1/", "signingDisabled": true, "tokenKeyName": "key"}, nil)
+	f.api("POST", "/default-authorizer", map[string]any{"authorizerName": "out"}, nil)
+	for _, role := range []string{"admin", "read-only"} {
+		key := f.newKey(role)
+		key.Service = "iot"
+		for _, path := range []string{"/authorizer/out", "/default-authorizer"} {
+			r, err := http.NewRequest("GET", fmt.Sprintf("http://127.0.0.1:%d%s", f.Ready.HTTPPort, path), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key.Sign(r, nil, time.Now())
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || resp.StatusCode != 200 || strings.Contains(string(body), secret) != (role == "admin") || !strings.Contains(string(body), `"tokenKeyName":"key"`) {
+				t.Errorf("%s sees %d %s %v", role, resp.StatusCode, body, err)
+			}
+		}
+	}
 }

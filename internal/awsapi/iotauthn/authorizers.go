@@ -9,6 +9,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/authorizer"
 	"github.com/berth-iot/berth/internal/awsapi"
+	"github.com/berth-iot/berth/internal/redaction"
 )
 
 type nameAndARN struct {
@@ -57,9 +58,13 @@ func (p *plane) updateAuthorizer(ctx context.Context, req *awsapi.Request) (any,
 		PublicKeys: in.PublicKeys, Status: in.Status, CacheHTTP: in.CacheHTTP}))
 }
 
-func described(a *authorizer.Authorizer, err error) (any, error) {
+func described(req *awsapi.Request, a *authorizer.Authorizer, err error) (any, error) {
 	if err != nil {
 		return nil, err
+	}
+	function := a.Function
+	if req.Caller.Role != awsapi.RoleAdmin { // a URL may hold a password
+		function, _ = redaction.Value(function).(string)
 	}
 	type description struct {
 		nameAndARN
@@ -74,11 +79,12 @@ func described(a *authorizer.Authorizer, err error) (any, error) {
 	}
 	return struct {
 		Description description `json:"authorizerDescription"`
-	}{description{nameAndARN{a.Name, a.ARN}, a.Function, a.TokenKeyName, a.PublicKeys, a.Status, awsapi.Time(a.Created), awsapi.Time(a.Modified), a.SigningDisabled, a.CacheHTTP}}, nil
+	}{description{nameAndARN{a.Name, a.ARN}, function, a.TokenKeyName, a.PublicKeys, a.Status, awsapi.Time(a.Created), awsapi.Time(a.Modified), a.SigningDisabled, a.CacheHTTP}}, nil
 }
 
 func (p *plane) describeAuthorizer(_ context.Context, req *awsapi.Request) (any, error) {
-	return described(p.Authorizers.Describe(req.Path("authorizerName")))
+	a, err := p.Authorizers.Describe(req.Path("authorizerName"))
+	return described(req, a, err)
 }
 
 func (p *plane) deleteAuthorizer(ctx context.Context, req *awsapi.Request) (any, error) {
@@ -121,8 +127,9 @@ func (p *plane) setDefaultAuthorizer(ctx context.Context, req *awsapi.Request) (
 	return named(p.Authorizers.SetDefault(ctx, *in.Name))
 }
 
-func (p *plane) describeDefaultAuthorizer(context.Context, *awsapi.Request) (any, error) {
-	return described(p.Authorizers.Default())
+func (p *plane) describeDefaultAuthorizer(_ context.Context, req *awsapi.Request) (any, error) {
+	a, err := p.Authorizers.Default()
+	return described(req, a, err)
 }
 
 func (p *plane) clearDefaultAuthorizer(ctx context.Context, _ *awsapi.Request) (any, error) {
