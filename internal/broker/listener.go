@@ -15,6 +15,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/berth-iot/berth/internal/denial"
@@ -85,6 +86,7 @@ type Broker struct {
 // Counters count network connections.
 type Counters struct {
 	Accepted          atomic.Uint64
+	Surplus           atomic.Uint64 // closed at once: too many files are open
 	HandshakesFailed  atomic.Uint64
 	HandshakesDropped atomic.Uint64 // closed without a handshake: too many waited
 	Resumed           atomic.Uint64 // handshakes that resumed a TLS session
@@ -130,9 +132,30 @@ func (b *Broker) serve(c net.Conn, f func()) {
 	}()
 }
 
+// spareFiles is how many of the files that may be open are no connection's.
+const spareFiles = 128
+
+// fileNumber is the number of a connection's file, which is about how many are open: the lowest that is free is
+// taken. It is 0 for what is no file.
+func fileNumber(c net.Conn) (n int) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return 0
+	}
+	if rc, err := sc.SyscallConn(); err == nil {
+		rc.Control(func(fd uintptr) { n = int(fd) })
+	}
+	return n
+}
+
 // accept hands every connection to serve, which must not block.
+//
+// The last few files that may be open are left to what is no device's connection: the database, rules, and
+// whoever looks what is the matter.
 func (b *Broker) accept(ctx context.Context, l net.Listener, serve func(net.Conn)) error {
 	var pause time.Duration
+	files := openFiles()
+	files -= min(files/8, spareFiles)
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -151,6 +174,12 @@ func (b *Broker) accept(ctx context.Context, l net.Listener, serve func(net.Conn
 		}
 		pause = 0
 		b.counters.Accepted.Add(1)
+		if files > 0 && fileNumber(c) >= files {
+			b.counters.Surplus.Add(1)
+			b.warn("too many connections: raise the limit of open files", "remote", c.RemoteAddr(), "files", files)
+			c.Close()
+			continue
+		}
 		serve(c)
 	}
 }

@@ -10,3 +10,6 @@ const canTry = false
 
 func readFD(uintptr, []byte) (int, error)  { return 0, errors.ErrUnsupported }
 func writeFD(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+// openFiles is how many files this process may open; 0 if that is not known.
+func openFiles() int { return 0 }

@@ -39,6 +39,7 @@ func serverFlags(cfg *server.Config) (f *pflag.FlagSet, load func() error) {
 	f.DurationVar(&cfg.MaxKeepAlive, "max-keep-alive", cfg.MaxKeepAlive, "longest keep-alive, which also replaces 0; 0 for that of the semantics (aws: 20m)")
 	f.IntVar(&cfg.MaxPayload, "max-payload", cfg.MaxPayload, "largest payload in bytes; 0 for that of the semantics (aws: 131072)")
 	f.IntVar(&cfg.MaxSubs, "max-subscriptions", cfg.MaxSubs, "subscriptions of one session; 0 for that of the semantics (aws: 50)")
+	f.IntVar(&cfg.MaxConnections, "max-connections", cfg.MaxConnections, "clients connected at a time; 0 for as many as files may be open")
 	f.StringVar(&cfg.Rates, "rates", cfg.Rates, "how much a second clients may do: none, aws, or numbers such as publish=200,connect=50")
 	f.IntVar(&cfg.Handshakes, "handshakes", cfg.Handshakes, "TLS handshakes that compute at a time; 0 for three quarters of the processors")
 	f.StringVar(&cfg.HookCommands, "hook-commands", cfg.HookCommands, "programs that provisioning templates and authorizers may call (exec:PATH): absolute paths, separated by commas")

@@ -45,6 +45,7 @@ func New(s *session.Sessions, b *broker.Broker, r *router.Router, shadows *shado
 		return func() float64 { return float64(pick(s.Counts())) }
 	}
 	counter("berth_connections_accepted_total", "Network connections accepted.", func() float64 { return float64(b.Counters().Accepted.Load()) })
+	counter("berth_connections_surplus_total", "Network connections closed at once because too many files are open.", func() float64 { return float64(b.Counters().Surplus.Load()) })
 	counter("berth_handshakes_failed_total", "TLS handshakes that failed.", func() float64 { return float64(b.Counters().HandshakesFailed.Load()) })
 	counter("berth_connects_total", "MQTT connections that were tried.", counts(func(c session.Counts) uint64 { return c.ConnectsTried }))
 	counter("berth_connects_refused_total", "CONNECT packets that were refused.", counts(func(c session.Counts) uint64 { return c.ConnectsRefused }))

@@ -40,6 +40,7 @@ type Config struct {
 	MaxKeepAlive   time.Duration `yaml:"max-keep-alive"`         // ceiling of keep-alives; 0 for that of the semantics
 	MaxPayload     int           `yaml:"max-payload"`            // bytes of one message; 0 for that of the semantics
 	MaxSubs        int           `yaml:"max-subscriptions"`      // of one session; 0 for that of the semantics
+	MaxConnections int           `yaml:"max-connections"`        // clients at a time; 0 for what open files allow
 	Rates          string        `yaml:"rates"`                  // "none", "aws", or names with numbers a second
 	Handshakes     int           `yaml:"handshakes"`             // TLS handshakes that compute at a time; 0 for three quarters of the processors
 	HookCommands   string        `yaml:"hook-commands"`          // programs that may be hooks, absolute paths between commas
@@ -123,6 +124,8 @@ func (c *Config) Check() error {
 		return fmt.Errorf("cluster-lease: %v is not from 2s to 5m", c.ClusterLease)
 	case c.Handshakes < 0:
 		return fmt.Errorf("handshakes: %d is negative", c.Handshakes)
+	case c.MaxConnections < 0:
+		return fmt.Errorf("max-connections: %d is negative", c.MaxConnections)
 	case c.MaxSubs < 0:
 		return fmt.Errorf("max-subscriptions: %d is negative", c.MaxSubs)
 	case c.connections().Databases == nil:
@@ -214,6 +217,7 @@ func (c *Config) limits() session.Limits {
 	if c.MaxSubs != 0 {
 		l.MaxSubscriptions = c.MaxSubs
 	}
+	l.MaxConnections = c.MaxConnections
 	l.Rates, _ = session.ParseRates(c.Rates) // Check has read it
 	return l
 }

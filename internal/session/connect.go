@@ -248,6 +248,9 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect, authenticator Authent
 		}
 	}
 	r.Certificate = nil
+	if limit := limits.MaxConnections; limit > 0 && a.count.connected.Load() >= int64(limit) && !a.connected(r.ClientID) {
+		return no(mqtt.QuotaExceeded, "%d clients are connected, the limit is max-connections: %d", a.count.connected.Load(), limit)
+	}
 	if !a.paces.mayConnect(r.ClientID, time.Now()) {
 		return c.tooSoon()
 	}

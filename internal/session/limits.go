@@ -15,6 +15,7 @@ type Limits struct {
 	MaxClientID      int           // bytes
 	MaxFilters       int           // topic filters in one SUBSCRIBE; 0 for any number
 	MaxSubscriptions int           // subscriptions of one session; 0 for any number
+	MaxConnections   int           // clients connected at a time; 0 for any number
 	MinKeepAlive     uint16        // seconds; shorter is raised to it
 	MaxKeepAlive     uint16        // seconds; longer, and 0, is lowered to it; 0 leaves the client's choice
 	SessionExpiry    time.Duration // of MQTT 3.1.1 sessions with Clean Session 0; negative for never

@@ -228,3 +228,27 @@ func TestRateOfStored(t *testing.T) {
 		synctest.Wait()
 	}, rated("drain=10"))
 }
+
+// TestMaxConnections: a client too many is refused; one that is connected may connect again.
+func TestMaxConnections(t *testing.T) {
+	t.Parallel()
+	withSessions(t, func(t *testing.T, a *Sessions, _ *denial.Log) {
+		by := func() Authenticator { return &script{t: t, steps: []step{{topic: "a"}}} }
+		_, first := connect(t, a, by())
+		l, again := connect(t, a, by())
+		if first.Code != mqtt.Success || again.Code != mqtt.Success {
+			t.Errorf("codes %v, %v", first.Code, again.Code)
+		}
+		other := newLine()
+		go func() {
+			other.toServer <- (&mqtt.Connect{Version: mqtt.V5, ClientID: "other", CleanStart: true}).Append(nil)
+		}()
+		a.Accept(t.Context(), other, Admission{Authenticator: by()})
+		types, body := other.packets(t)
+		if len(types) != 1 || types[0] != mqtt.CONNACK || body[1] != byte(mqtt.QuotaExceeded) {
+			t.Errorf("answered %v % x", types, body)
+		}
+		l.Interrupt()
+		synctest.Wait()
+	}, func(l *Limits) { l.MaxConnections = 1 })
+}

@@ -281,6 +281,19 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 	return nil
 }
 
+// connected reports whether a client identifier has a connection, which another one would take over.
+func (a *Sessions) connected(id string) bool {
+	a.mu.Lock()
+	s := a.sessions[id]
+	a.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn != nil
+}
+
 func (a *Sessions) wait(start func(done func(error))) error {
 	done := make(chan error, 1)
 	start(func(err error) { done <- err })
