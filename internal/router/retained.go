@@ -20,9 +20,11 @@ var retainedSchema = []string{`CREATE TABLE retained_message (
 
 // retained holds the retained messages, in memory for reading and in the database for good.
 type retained struct {
-	mu   sync.RWMutex
-	tree *topic.Tree[*Message]
-	db   *store.DB
+	mu     sync.RWMutex
+	tree   *topic.Tree[*Message]
+	db     *store.DB
+	loaded chan struct{}
+	failed error // when loaded is closed
 }
 
 func (r *retained) open(ctx context.Context, rules topic.Rules, db *store.DB) error {
@@ -30,7 +32,16 @@ func (r *retained) open(ctx context.Context, rules topic.Rules, db *store.DB) er
 	if err := db.Migrate(ctx, "retained", retainedSchema); err != nil {
 		return err
 	}
-	err := db.Query(ctx, selectRetained, nil, func(row store.Row) error {
+	r.loaded = make(chan struct{})
+	r.mu.Lock() // until everything is there, so that nobody takes a topic for one without a message
+	go r.load(ctx)
+	return nil
+}
+
+func (r *retained) load(ctx context.Context) {
+	defer close(r.loaded)
+	defer r.mu.Unlock()
+	err := r.db.Scan(ctx, selectRetained, func(row store.Row) error {
 		m, err := scanRetained(row)
 		if err == nil {
 			r.tree.Set(m.Topic, m)
@@ -38,9 +49,15 @@ func (r *retained) open(ctx context.Context, rules topic.Rules, db *store.DB) er
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("load retained messages: %w", err)
+		r.failed = fmt.Errorf("load retained messages: %w", err)
 	}
-	return nil
+}
+
+// Loaded waits until all retained messages are in memory. Until then, who asks for one or publishes one
+// waits.
+func (r *Router) Loaded() error {
+	<-r.retained.loaded
+	return r.retained.failed
 }
 
 const selectRetained = `SELECT topic, payload, qos, properties, expires_at, modified_at FROM retained_message`

@@ -63,7 +63,8 @@ type Router struct {
 	idle     sync.Pool // of *Publisher, for Router.Publish
 }
 
-// New returns a router that matches by the given rules and keeps retained messages in db.
+// New returns a router that matches by the given rules and keeps retained messages in db. It returns while
+// those are still being read, see Loaded.
 func New(ctx context.Context, rules topic.Rules, db *store.DB) (*Router, error) {
 	r := &Router{rules: rules, index: topic.NewIndex[Subscriber, Subscription](rules), groups: make(map[string]*group)}
 	r.generation.Store(1)

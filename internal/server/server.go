@@ -72,6 +72,7 @@ type Server struct {
 	log      *slog.Logger
 	lock     *os.File
 	db       *store.DB
+	routes   *router.Router
 	node     *cluster.Node // nil without a cluster
 	shadows  *shadow.Service
 	jobs     *jobs.Service
@@ -180,6 +181,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
+	s.routes = routes
 	if s.shadows, err = shadow.Open(ctx, shadow.Config{Store: s.db, Router: routes, Log: log}); err != nil {
 		return nil, err
 	}
@@ -337,6 +339,9 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		if err := s.startNode(run, nodes); err != nil {
 			return nil, err
 		}
+	}
+	if err := routes.Loaded(); err != nil {
+		return nil, err
 	}
 	if err := s.listen(run, mux, gauges.Handler()); err != nil {
 		return nil, err
@@ -538,6 +543,9 @@ func (s *Server) Close() error {
 	}
 	if s.node != nil {
 		errs = append(errs, s.node.Leave(ctx))
+	}
+	if s.routes != nil {
+		s.routes.Loaded() // of a start that failed
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
