@@ -32,7 +32,7 @@ func Growth(ctx context.Context, t Target, c Config, kind string, sizes []int, e
 	defer b.drop()
 	before := 0.0
 	if t.PID != 0 {
-		if before, err = residentKiB(t.PID); err != nil {
+		if before, err = ResidentKiB(t.PID); err != nil {
 			return nil, err
 		}
 	}
