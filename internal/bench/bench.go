@@ -47,7 +47,14 @@ type Config struct {
 	Prefix      string        // of topics
 	ClientID    string        // beginning of client identifiers
 	Settle      time.Duration // of "idle": time before memory is read
+	Rules       Rules         // of Growth by rules
 	Stall       time.Duration // how long nothing may move before what is under way counts as lost
+}
+
+// Rules makes topic rules that have no actions, and takes them away again.
+type Rules struct {
+	Create func(ctx context.Context, name, sql string) error // nil where there are none
+	Delete func(ctx context.Context, name string) error
 }
 
 // Result is what one run measured. Durations are in microseconds.

@@ -183,9 +183,12 @@ func (r *Router) targets(name string, into []Target) ([]Target, uint64) {
 	return into, generation
 }
 
-// Publish sends one message on behalf of a service and flushes its receivers. done, if not nil, is
-// always called, and must not block.
+// Publish sends one message on behalf of a service and flushes its receivers. It is not retained if there is
+// no room, see MayRetain. done, if not nil, is always called, and must not block.
 func (r *Router) Publish(p *Publication, done func(error)) {
+	if p.Retain && !r.MayRetain(p.Topic, len(p.Payload)) {
+		p.Retain = false
+	}
 	if done != nil {
 		p.Acknowledger, p.awaited = AcknowledgeFunc(done), true
 	}

@@ -182,6 +182,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 		return nil, err
 	}
 	s.routes = routes
+	routes.LimitRetained(limits.MaxRetained, limits.MaxRetainedBytes)
 	if s.shadows, err = shadow.Open(ctx, shadow.Config{Store: s.db, Router: routes, Log: log}); err != nil {
 		return nil, err
 	}
@@ -250,7 +251,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
-	if s.rules, err = rules.Open(ctx, rules.Config{Store: s.db, Router: routes, Registry: reg, Shadows: s.shadows, Tables: s.tables, Topics: limits.Topics,
+	if s.rules, err = rules.Open(ctx, rules.Config{Store: s.db, Router: routes, Registry: reg, Shadows: s.shadows, Tables: s.tables, Topics: limits.Topics, MaxRules: cfg.MaxRules,
 		Lambda: hooks.Lambda, Object: where.bytes(cfg.Region), Connections: cfg.connections(), Seal: secrets.Seal, Unseal: secrets.Unseal, Log: log}); err != nil {
 		return nil, err
 	}

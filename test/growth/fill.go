@@ -77,6 +77,11 @@ func (s *server) fill(ctx context.Context, n int, sessions bool) error {
 				db.Put(t, rows[t], nil)
 			}
 		}
+		if first%20_000 == 0 { // or all of them wait in memory
+			if err := db.Flush(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	if err := db.Flush(ctx); err != nil {
 		return err
