@@ -130,6 +130,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
+	collectSeldom()
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{cfg: cfg, log: log, failed: make(chan error, 8), cancel: cancel}
 	defer func() {
@@ -356,7 +357,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	go s.shadows.SweepLoop(run)
 	go s.devices.SweepLoop(run)
 	go pages.console.SweepLoop(run)
-	go collectLoop(run, s.sessions)
+	go collectLoop(run, s.sessions, s.index.Loaded)
 	go certs.RenewLoop(run)
 	go s.broker.Tickets.RotateLoop(run, log)
 	go certs.KeyLoop(run)

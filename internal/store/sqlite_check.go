@@ -18,8 +18,11 @@ import (
 var ErrDamaged = errors.New("the database is damaged")
 
 // maxChecked is the size of a database up to which it is checked before it is used, about a second for
-// each 250 MB; a larger one is checked meanwhile.
-const maxChecked = 256 << 20
+// each 250 MB; a larger one is checked checkDelay later.
+const (
+	maxChecked = 256 << 20
+	checkDelay = 30 * time.Second
+)
 
 // damaged makes an error of SQLite's that says that a file is damaged an ErrDamaged.
 func damaged(path string, err error) error {

@@ -120,6 +120,11 @@ func OpenFile(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
 	db := start(b, log)
 	if b.unchecked {
 		go func() {
+			select { // the start has more urgent use for processor and disk
+			case <-db.closing:
+				return
+			case <-time.After(checkDelay):
+			}
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			go func() {

@@ -82,7 +82,7 @@ func (s *server) measure(ctx context.Context, n int, devices []device, starts bo
 		return nil, err
 	}
 	r.message = flow.ServerCPU
-	return r, s.requests(r, n)
+	return r, s.requests(r, n, devices)
 }
 
 // awaitIndex waits until searches are answered.
@@ -151,12 +151,12 @@ func (s *server) timed(n int, do func(i int) error) (c cost, err error) {
 }
 
 // requests takes the figures of the API, with things that differ from one request to the next.
-func (s *server) requests(r *result, n int) (err error) {
+func (s *server) requests(r *result, n int, devices []device) (err error) {
 	random := rand.New(rand.NewPCG(1, 2))
 	some := func() int { return random.IntN(max(n, 1)) }
 	name := func() string {
 		if n == 0 {
-			return "probe-000"
+			return devices[0].name
 		}
 		return thingName(some())
 	}

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -150,16 +151,17 @@ type device struct {
 
 // enrol makes things with certificates of the server's own authority, and the policy of all.
 func (s *server) enrol(n int) ([]device, error) {
-	if _, err := s.call("POST", "/policies/"+policy, map[string]string{"policyDocument": document}); err != nil {
+	if _, err := s.call("POST", "/policies/"+policy, map[string]string{"policyDocument": document}); err != nil && !strings.Contains(err.Error(), "409") {
 		return nil, err
 	}
+	run := time.Now().UnixMilli()
 	if _, err := s.call("POST", "/indexing/config", map[string]any{"thingIndexingConfiguration": map[string]string{"thingIndexingMode": "REGISTRY"}}); err != nil {
 		return nil, err
 	}
 	devices := make([]device, n)
 	for i := range devices {
 		d := &devices[i]
-		d.name = fmt.Sprintf("probe-%03d", i)
+		d.name = fmt.Sprintf("probe-%d-%03d", run, i)
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			return nil, err
