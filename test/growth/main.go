@@ -33,7 +33,7 @@ func main() {
 func run() error {
 	list := flag.String("sizes", "0,1000,10000,100000,1000000", "numbers of things, rising, between commas")
 	sessions := flag.Bool("sessions", false, "a persistent session and a retained message for each thing")
-	plot := flag.String("plot", "", "draw the CPU time of connects, pages and searches to this SVG file")
+	plot := flag.String("plot", "", "draw the CPU time of connects, descriptions and pages to this SVG file")
 	dir := flag.String("dir", "", "folder for the data, which stay; empty for a temporary one")
 	starts := flag.Bool("starts", false, "only measure starts")
 	flag.Parse()
@@ -92,9 +92,9 @@ func measureAll(ctx context.Context, s *server, sizes []int, sessions, starts bo
 }
 
 func draw(path string, sizes []int, results []*result) error {
-	lines := []bench.Series{{Name: "connect"}, {Name: "describe-thing"}, {Name: "list-things"}, {Name: "search-index"}}
+	lines := []bench.Series{{Name: "connect"}, {Name: "describe-thing"}, {Name: "page of 250"}}
 	for _, r := range results {
-		for i, cost := range []float64{r.connect, r.describe.cpu, r.list.cpu, r.find.cpu} {
+		for i, cost := range []float64{r.connect, r.describe.cpu, r.list.cpu} {
 			lines[i].Y = append(lines[i].Y, cost/1000)
 		}
 	}
