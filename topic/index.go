@@ -13,9 +13,17 @@ type Index[K comparable, V any] struct {
 	size  int
 }
 
-// entries holds the values of one filter. A slice serves few subscribers; from some size on, place
-// tells where each is.
+// entries holds the values of one filter, of which there is always one: most filters are those of one
+// subscriber.
 type entries[K comparable, V any] struct {
+	key   K
+	value V
+	list  *list[K, V] // instead of key and value, since a second one came
+}
+
+// list holds the values of a filter with several subscribers. Slices serve few of them; from some size on,
+// place tells where each is.
+type list[K comparable, V any] struct {
 	keys   []K
 	values []V
 	place  map[K]int
@@ -38,37 +46,30 @@ func (x *Index[K, V]) Len() int { return x.size }
 
 // Set stores a value under a filter and a key; it reports whether the pair is new.
 func (x *Index[K, V]) Set(filter string, key K, value V) bool {
-	var e **entries[K, V]
+	fresh := true
 	if !Wild(filter) {
-		list := x.exact[filter]
-		if list == nil {
-			list = &entries[K, V]{}
-			x.exact[filter] = list
+		if e := x.exact[filter]; e != nil {
+			fresh = e.set(key, value)
+		} else {
+			x.exact[filter] = &entries[K, V]{key: key, value: value}
 		}
-		e = &list
+	} else if slot := x.wild.slot(filter); *slot != nil {
+		fresh = (*slot).set(key, value)
 	} else {
-		e = x.wild.slot(filter)
-		if *e == nil {
-			*e = &entries[K, V]{}
-		}
+		*slot = &entries[K, V]{key: key, value: value}
 	}
-	if (*e).set(key, value) {
+	if fresh {
 		x.size++
-		return true
 	}
-	return false
+	return fresh
 }
 
 // Remove deletes the value under a filter and a key; it reports whether there was one.
 func (x *Index[K, V]) Remove(filter string, key K) bool {
 	removed := false
 	if !Wild(filter) {
-		list := x.exact[filter]
-		if list == nil {
-			return false
-		}
-		removed = list.remove(key)
-		if len(list.keys) == 0 {
+		e := x.exact[filter]
+		if removed = take(&e, key); removed && e == nil {
 			delete(x.exact, filter)
 		}
 	} else {
@@ -182,28 +183,60 @@ func (n *node[K, V]) remove(filter string, key K) bool {
 	return removed
 }
 
+// take deletes a key from entries, and the entries with the last.
 func take[K comparable, V any](slot **entries[K, V], key K) bool {
-	if *slot == nil {
+	switch e := *slot; {
+	case e == nil:
+		return false
+	case e.list != nil:
+		removed := e.list.remove(key)
+		if len(e.list.keys) == 0 {
+			*slot = nil
+		}
+		return removed
+	case e.key != key:
 		return false
 	}
-	removed := (*slot).remove(key)
-	if len((*slot).keys) == 0 {
-		*slot = nil
+	*slot = nil
+	return true
+}
+
+func (e *entries[K, V]) set(key K, value V) bool {
+	if e.list == nil {
+		if e.key == key {
+			e.value = value
+			return false
+		}
+		e.list = &list[K, V]{keys: []K{e.key}, values: []V{e.value}}
+		var noKey K
+		e.key = noKey
 	}
-	return removed
+	return e.list.set(key, value)
+}
+
+func (e *entries[K, V]) each(yield func(K, V)) {
+	switch {
+	case e == nil:
+	case e.list == nil:
+		yield(e.key, e.value)
+	default:
+		for i, k := range e.list.keys {
+			yield(k, e.list.values[i])
+		}
+	}
 }
 
 // placeFrom is the number of subscribers of one filter from which a map beats a scan.
 const placeFrom = 16
 
-func (e *entries[K, V]) find(key K) int {
-	if e.place != nil {
-		if i, ok := e.place[key]; ok {
+func (l *list[K, V]) find(key K) int {
+	if l.place != nil {
+		if i, ok := l.place[key]; ok {
 			return i
 		}
 		return -1
 	}
-	for i, k := range e.keys {
+	for i, k := range l.keys {
 		if k == key {
 			return i
 		}
@@ -211,50 +244,41 @@ func (e *entries[K, V]) find(key K) int {
 	return -1
 }
 
-func (e *entries[K, V]) set(key K, value V) bool {
-	if i := e.find(key); i >= 0 {
-		e.values[i] = value
+func (l *list[K, V]) set(key K, value V) bool {
+	if i := l.find(key); i >= 0 {
+		l.values[i] = value
 		return false
 	}
-	e.keys = append(e.keys, key)
-	e.values = append(e.values, value)
+	l.keys = append(l.keys, key)
+	l.values = append(l.values, value)
 	switch {
-	case e.place != nil:
-		e.place[key] = len(e.keys) - 1
-	case len(e.keys) > placeFrom:
-		e.place = make(map[K]int, 2*len(e.keys))
-		for i, k := range e.keys {
-			e.place[k] = i
+	case l.place != nil:
+		l.place[key] = len(l.keys) - 1
+	case len(l.keys) > placeFrom:
+		l.place = make(map[K]int, 2*len(l.keys))
+		for i, k := range l.keys {
+			l.place[k] = i
 		}
 	}
 	return true
 }
 
-func (e *entries[K, V]) remove(key K) bool {
-	i := e.find(key)
+func (l *list[K, V]) remove(key K) bool {
+	i := l.find(key)
 	if i < 0 {
 		return false
 	}
-	last := len(e.keys) - 1
-	e.keys[i], e.values[i] = e.keys[last], e.values[last]
+	last := len(l.keys) - 1
+	l.keys[i], l.values[i] = l.keys[last], l.values[last]
 	var noKey K
 	var noValue V
-	e.keys[last], e.values[last] = noKey, noValue
-	e.keys, e.values = e.keys[:last], e.values[:last]
-	if e.place != nil {
-		delete(e.place, key)
+	l.keys[last], l.values[last] = noKey, noValue
+	l.keys, l.values = l.keys[:last], l.values[:last]
+	if l.place != nil {
+		delete(l.place, key)
 		if i < last {
-			e.place[e.keys[i]] = i
+			l.place[l.keys[i]] = i
 		}
 	}
 	return true
-}
-
-func (e *entries[K, V]) each(yield func(K, V)) {
-	if e == nil {
-		return
-	}
-	for i, k := range e.keys {
-		yield(k, e.values[i])
-	}
 }

@@ -128,6 +128,11 @@ func (r Rules) Match(filter, name string) bool {
 	if name != "" && name[0] == '$' && filter != "" && (filter[0] == '+' || filter[0] == '#') {
 		return false // [MQTT-4.7.2-1]
 	}
+	return matchLevels(filter, name, r.ParentMatch)
+}
+
+// matchLevels is Match from a level on.
+func matchLevels(filter, name string, parent bool) bool {
 	for {
 		f, frest, fmore := strings.Cut(filter, "/")
 		if f == "#" {
@@ -141,7 +146,7 @@ func (r Rules) Match(filter, name string) bool {
 		case !fmore && !nmore:
 			return true
 		case fmore && !nmore:
-			return r.ParentMatch && frest == "#"
+			return parent && frest == "#"
 		case !fmore:
 			return false
 		}

@@ -179,8 +179,13 @@ func TestIndexAgreesWithMatch(t *testing.T) {
 				}
 				delete(names, name)
 			} else {
-				tree.Set(name, name)
+				if tree.Set(name, name) == names[name] {
+					t.Fatalf("tree set %s", name)
+				}
 				names[name] = true
+			}
+			if _, ok := tree.Get(name); ok != names[name] {
+				t.Fatalf("tree get %s: %v", name, ok)
 			}
 			if step%100 != 0 {
 				continue
@@ -216,6 +221,12 @@ func TestIndexAgreesWithMatch(t *testing.T) {
 		}
 		if x.Len() != 0 || len(x.exact) != 0 || len(x.wild.children) != 0 || x.wild.plus != nil {
 			t.Error("nodes are left in an empty index")
+		}
+		for name := range names {
+			tree.Remove(name)
+		}
+		if tree.Len() != 0 || len(tree.root.children) != 0 {
+			t.Error("branches are left in an empty tree")
 		}
 	}
 }

@@ -47,7 +47,14 @@ type Config struct {
 	Prefix      string        // of topics
 	ClientID    string        // beginning of client identifiers
 	Settle      time.Duration // of "idle": time before memory is read
+	Rules       Rules         // of Growth by rules
 	Stall       time.Duration // how long nothing may move before what is under way counts as lost
+}
+
+// Rules makes topic rules that have no actions, and takes them away again.
+type Rules struct {
+	Create func(ctx context.Context, name, sql string) error // nil where there are none
+	Delete func(ctx context.Context, name string) error
 }
 
 // Result is what one run measured. Durations are in microseconds.
@@ -169,7 +176,7 @@ func Run(ctx context.Context, t Target, c Config) (Result, error) {
 		return r, fmt.Errorf("%s on %s: %w", c.Scenario, t.Name, err)
 	}
 	if t.PID != 0 {
-		if rss, err := residentKiB(t.PID); err == nil {
+		if rss, err := ResidentKiB(t.PID); err == nil {
 			r.ServerRSS = rss
 		}
 	}
@@ -219,7 +226,7 @@ type meter struct {
 func startMeter(pid int) (m meter, err error) {
 	m.pid = pid
 	if pid != 0 {
-		if m.server, err = cpuTime(pid); err != nil {
+		if m.server, err = CPUTime(pid); err != nil {
 			return m, err
 		}
 	}
@@ -238,7 +245,7 @@ func (m *meter) stop(n int, r *Result) error {
 	}
 	r.OwnCPU = each(own - m.own)
 	if m.pid != 0 {
-		server, err := cpuTime(m.pid)
+		server, err := CPUTime(m.pid)
 		if err != nil {
 			return err
 		}

@@ -339,7 +339,15 @@ func TestGrowth(t *testing.T) {
 	t.Parallel()
 	for _, kind := range Growths() {
 		target := new(broker).start(t)
-		list, err := Growth(t.Context(), target, Config{Messages: 60, Publishers: 3}, kind, []int{0, 5}, nil)
+		made, gone := make(map[string]string), 0
+		rules := Rules{
+			Create: func(_ context.Context, name, sql string) error { made[name] = sql; return nil },
+			Delete: func(context.Context, string) error { gone++; return nil },
+		}
+		list, err := Growth(t.Context(), target, Config{Messages: 60, Publishers: 3, Rules: rules}, kind, []int{0, 5}, nil)
+		if wants := strings.HasSuffix(kind, "rules"); wants && (len(made) != 5 || gone != 5) || !wants && len(made) != 0 {
+			t.Errorf("%s: %d rules made, %d deleted", kind, len(made), gone)
+		}
 		if err != nil || len(list) != 2 || list[1].Connections != 5 || list[1].Delivered != 60 || list[1].Lost != 0 {
 			t.Errorf("%s: %+v, %v", kind, list, err)
 		}

@@ -81,7 +81,7 @@ func runIdle(ctx context.Context, t Target, c Config, r *Result) error {
 	if t.PID == 0 {
 		return fmt.Errorf("the server's process must be known: --pid")
 	}
-	before, err := residentKiB(t.PID)
+	before, err := ResidentKiB(t.PID)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func runIdle(ctx context.Context, t Target, c Config, r *Result) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	after, err := residentKiB(t.PID)
+	after, err := ResidentKiB(t.PID)
 	r.MemoryKiB = (after - before) / float64(len(links))
 	return err
 }

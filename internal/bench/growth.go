@@ -2,9 +2,11 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/berth-iot/berth/mqtt"
@@ -12,13 +14,14 @@ import (
 
 // Growths are what a server's cost can be plotted against.
 func Growths() []string {
-	return []string{"connections", "topics", "wildcards", "retained", "sessions", "slow"}
+	return []string{"connections", "topics", "wildcards", "retained", "sessions", "slow", "rules", "matching-rules"}
 }
 
 // Growth measures the cost of a message while a server carries more and more of something else: idle
 // connections, topics published to, subscriptions with wildcards, retained messages, persistent sessions
 // whose clients are away, or subscribers of a busy topic that read nothing of it (with none of them the
-// topic is as busy). Each result's Connections is how many; the flow is ten pairs.
+// topic is as busy), rules that match none of the messages, or rules that all of them match and none
+// carries out. Each result's Connections is how many; the flow is ten pairs.
 func Growth(ctx context.Context, t Target, c Config, kind string, sizes []int, each func(Result)) ([]Result, error) {
 	c.Scenario = "pairs"
 	if c.Publishers == 0 {
@@ -32,7 +35,7 @@ func Growth(ctx context.Context, t Target, c Config, kind string, sizes []int, e
 	defer b.drop()
 	before := 0.0
 	if t.PID != 0 {
-		if before, err = residentKiB(t.PID); err != nil {
+		if before, err = ResidentKiB(t.PID); err != nil {
 			return nil, err
 		}
 	}
@@ -52,6 +55,8 @@ func Growth(ctx context.Context, t Target, c Config, kind string, sizes []int, e
 			err = b.leave(ctx, n)
 		case "slow":
 			err = b.stall(ctx, n)
+		case "rules", "matching-rules":
+			err = b.rule(ctx, n, kind == "matching-rules")
 		default:
 			err = fmt.Errorf("growth by %q is unknown", kind)
 		}
@@ -81,6 +86,7 @@ type burden struct {
 	links    []*link
 	retained int
 	away     int
+	rules    int
 	busy     context.CancelFunc
 	talking  sync.WaitGroup
 }
@@ -113,39 +119,66 @@ func (b *burden) subscribe(ctx context.Context, n int) error {
 	return nil
 }
 
+// retainers is the number of connections that retain messages at the same time. One alone would wait for the
+// acknowledgements of each batch, 40 ms with a server that has Nagle's algorithm on.
+const retainers = 32
+
 // retain publishes n retained messages and waits until the server has them.
 func (b *burden) retain(ctx context.Context, n int) error {
-	if err := b.connect(ctx, 1); err != nil {
+	if err := b.connect(ctx, retainers); err != nil {
 		return err
 	}
-	l, payload := b.links[0], make([]byte, b.cfg.Payload)
-	defer context.AfterFunc(ctx, func() { l.conn.Close() })()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	next.Store(int64(b.retained))
+	var workers sync.WaitGroup
+	for _, l := range b.links[:retainers] {
+		workers.Go(func() {
+			defer context.AfterFunc(ctx, func() { l.conn.Close() })()
+			for {
+				first := int(next.Add(retainBatch)) - retainBatch
+				if first >= n {
+					return
+				}
+				if err := b.retainBatch(l, first, min(retainBatch, n-first)); err != nil {
+					cancel(fmt.Errorf("retain message %d: %w", first, err))
+					return
+				}
+			}
+		})
+	}
+	workers.Wait()
+	b.retained = max(b.retained, n)
+	return context.Cause(ctx)
+}
+
+// retainBatch is as many as may be unacknowledged.
+const retainBatch = 100
+
+func (b *burden) retainBatch(l *link, first, n int) error {
 	var out []byte
-	for b.retained < n {
-		batch := min(100, n-b.retained) // as many as may be unacknowledged
-		out = out[:0]
-		for i := range batch {
-			topic := b.cfg.Prefix + "/kept/" + strconv.Itoa(b.retained+i)
-			out, _ = mqtt.AppendPublish(out, l.version, 1<<1|mqtt.FlagRetain, uint16(i+1), topic, payload, nil)
-		}
-		if _, err := l.conn.Write(out); err != nil {
+	payload := make([]byte, b.cfg.Payload)
+	for i := range n {
+		topic := b.cfg.Prefix + "/kept/" + strconv.Itoa(first+i)
+		out, _ = mqtt.AppendPublish(out, l.version, 1<<1|mqtt.FlagRetain, uint16(i+1), topic, payload, nil)
+	}
+	if _, err := l.conn.Write(out); err != nil {
+		return err
+	}
+	for left := n; left > 0; {
+		l.conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+		err := l.batch(func(h mqtt.Header, _ []byte) error {
+			if h.Type() == mqtt.PUBACK {
+				left--
+			}
+			return nil
+		})
+		if err != nil {
 			return err
 		}
-		for left := batch; left > 0; {
-			l.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-			err := l.batch(func(h mqtt.Header, _ []byte) error {
-				if h.Type() == mqtt.PUBACK {
-					left--
-				}
-				return nil
-			})
-			if err != nil {
-				return fmt.Errorf("retain message %d: %w", b.retained, err)
-			}
-		}
-		b.retained += batch
 	}
-	return ctx.Err()
+	return nil
 }
 
 // leave makes n persistent sessions with a subscription each, whose clients go away.
@@ -167,6 +200,26 @@ func (b *burden) leave(ctx context.Context, n int) error {
 	}
 	return nil
 }
+
+// rule makes n rules. Those that match none of the flow's messages begin as its topics do, each with a place of its
+// own; the others have all one filter and a condition that is never true.
+func (b *burden) rule(ctx context.Context, n int, matching bool) error {
+	if b.cfg.Rules.Create == nil {
+		return errors.New("this server has no rules that can be made here")
+	}
+	for ; b.rules < n; b.rules++ {
+		sql := fmt.Sprintf("SELECT * FROM '%s/+/%d/rule/+'", b.cfg.Prefix, b.rules)
+		if matching {
+			sql = fmt.Sprintf("SELECT * FROM '%s/#' WHERE topic(2) = 'rule-%d'", b.cfg.Prefix, b.rules)
+		}
+		if err := b.cfg.Rules.Create(ctx, ruleName(b.rules), sql); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+func ruleName(i int) string { return fmt.Sprintf("bench_growth_%d", i) }
 
 // Of the topic that slow subscribers do not read: 2 MB a second for each of them.
 const (
@@ -226,6 +279,11 @@ func (b *burden) hush() {
 
 func (b *burden) drop() {
 	b.hush()
+	for i := range b.rules {
+		if b.cfg.Rules.Delete(context.Background(), ruleName(i)) != nil {
+			break
+		}
+	}
 	for _, l := range b.links {
 		if l != nil {
 			l.close()

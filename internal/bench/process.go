@@ -12,8 +12,8 @@ import (
 // (proc(5), sysconf(_SC_CLK_TCK)).
 const tick = 10 * time.Millisecond
 
-// cpuTime is the user and system time that a process has used, exited threads included.
-func cpuTime(pid int) (time.Duration, error) {
+// CPUTime is the user and system time that a process has used, exited threads included.
+func CPUTime(pid int) (time.Duration, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0, fmt.Errorf("read the server's CPU time: %w", err)
@@ -40,8 +40,8 @@ func parseStat(b []byte) (time.Duration, error) {
 	return time.Duration(user+system) * tick, err
 }
 
-// residentKiB is the memory of a process that is in RAM.
-func residentKiB(pid int) (float64, error) {
+// ResidentKiB is the memory of a process that is in RAM.
+func ResidentKiB(pid int) (float64, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return 0, fmt.Errorf("read the server's memory: %w", err)

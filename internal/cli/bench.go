@@ -24,6 +24,7 @@ type benchmark struct {
 	groups                         []string
 	tls                            string
 	growth, plot                   string
+	own                            target // whose rules grow
 	sizes                          []int
 	cfg                            bench.Config
 }
@@ -53,6 +54,7 @@ figures are medians, and the ratios are to the first target.`,
   berth bench all --host localhost --cafile ca.pem --cert bench.cert.pem --key bench.private.key
   berth bench all --target mosquitto=plain://127.0.0.1:1883,pid=123 --target berth=plain://127.0.0.1:1884,pid=456
   berth bench pairs --growth connections --plain 127.0.0.1:1883 --pid 123 --plot connections.svg
+  berth bench pairs --growth rules --sizes 0,10,100,1000 --plain 127.0.0.1:1883 --pid 123 --data berth-data
   berth bench connect --target a=tls://localhost:8883,cafile=ca.pem,cert=c.pem,key=k.pem,pid=123`,
 		Args:      args(cobra.ExactArgs(1)),
 		ValidArgs: append(bench.Scenarios(), "storm", "all"),
@@ -89,6 +91,8 @@ figures are medians, and the ratios are to the first target.`,
 	f.StringVarP(&b.cfg.ClientID, "id-prefix", "i", "bench", "beginning of the client identifiers")
 	f.StringVar(&b.growth, "growth", "", "measure pairs while the server carries more and more of this: "+strings.Join(bench.Growths(), ", "))
 	f.IntSliceVar(&b.sizes, "sizes", []int{0, 1000, 5000, 10_000, 20_000}, "how many, with --growth")
+	f.StringVar(&b.own.data, "data", "./berth-data", "data folder of the berth that --growth rules and matching-rules make rules in")
+	b.own.dataGiven = func() bool { return f.Changed("data") }
 	f.StringVar(&b.plot, "plot", "", "draw the CPU time of --growth to this SVG `FILE`")
 	return cmd
 }

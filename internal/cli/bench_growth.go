@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +23,25 @@ func (b *benchmark) grow(cmd *cobra.Command, targets []bench.Target, jobs []job)
 	}
 	cfg := b.cfg
 	cfg.QoS = jobs[0].qos
+	if strings.HasSuffix(b.growth, "rules") {
+		if len(targets) != 1 {
+			return usagef("--growth %s: want one server, the berth of --data", b.growth)
+		}
+		s, err := b.own.find(cmd.Context())
+		if err != nil {
+			return err
+		}
+		cfg.Rules.Create = func(ctx context.Context, name, sql string) error {
+			document := map[string]any{"sql": sql, "awsIotSqlVersion": "2016-03-23", "actions": []any{}}
+			if err := s.own(ctx, http.MethodPost, "/rules/"+name, document, nil); err != nil {
+				return apiError("create rule \""+name+"\"", err)
+			}
+			return nil
+		}
+		cfg.Rules.Delete = func(ctx context.Context, name string) error {
+			return s.own(ctx, http.MethodDelete, "/rules/"+name, nil, nil)
+		}
+	}
 	bar := newProgress(cmd.ErrOrStderr(), len(targets)*len(b.sizes))
 	defer bar.stop()
 	var results []bench.Result

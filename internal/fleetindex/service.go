@@ -40,6 +40,9 @@ var schema = []string{`
 	CREATE TABLE fleet_metric (name TEXT PRIMARY KEY, definition TEXT NOT NULL, version BIGINT NOT NULL,
 		created BIGINT NOT NULL, modified BIGINT NOT NULL) /*sqlite WITHOUT ROWID*/`}
 
+// Loaded reports whether what is in the database at the start has been read.
+func (s *Service) Loaded() bool { return s.loaded.Load() }
+
 // Service is the fleet index. Its methods may be called concurrently.
 type Service struct {
 	cfg    Config

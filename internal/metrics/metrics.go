@@ -67,6 +67,8 @@ func New(s *session.Sessions, b *broker.Broker, r *router.Router, shadows *shado
 	gauge("berth_sessions", "Sessions, connected or not.", func() float64 { return float64(s.Counts().SessionsNow) })
 	gauge("berth_subscriptions", "Subscriptions.", func() float64 { return float64(r.Subscriptions()) })
 	gauge("berth_retained_messages", "Retained messages.", func() float64 { return float64(r.RetainedCount()) })
+	gauge("berth_retained_bytes", "Bytes of the topics and payloads of retained messages.", func() float64 { return float64(r.RetainedBytes()) })
+	counter("berth_retained_refused_total", "Messages that there was no room to retain.", func() float64 { return float64(r.RetainedRefused()) })
 	counter("berth_shadow_requests_accepted_total", "Shadow requests that were carried out.", func() float64 { return float64(shadows.Counts().Accepted) })
 	counter("berth_shadow_requests_rejected_total", "Shadow requests that were refused.", func() float64 { return float64(shadows.Counts().Rejected) })
 	counter("berth_provisioning_requests_accepted_total", "Provisioning requests over MQTT that were carried out.", func() float64 { return float64(devices.Counts().Accepted) })

@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"errors"
+	"iter"
 
 	"github.com/berth-iot/berth/internal/store"
 )
@@ -40,48 +42,52 @@ func (m *Member) add(group string, dynamic bool) {
 
 // EachMember reads all things with their groups, by name. each must not keep the member.
 func (r *Registry) EachMember(ctx context.Context, each func(m *Member) error) error {
-	rd := r.reader(ctx)
-	for after := ""; ; {
-		things, _, err := pageOf(rd, scanPage, `SELECT `+thingColumns+` FROM thing WHERE name > ? ORDER BY name LIMIT ?`, []any{after},
-			func(row store.Row) (*Thing, []string, error) {
-				t, err := r.scanThing(row)
-				if err != nil {
-					return nil, nil, err
-				}
-				return t, []string{t.Name}, nil
-			})
-		if err != nil || len(things) == 0 {
-			return err
+	next, stop := iter.Pull2(r.memberships(ctx))
+	defer stop()
+	in, err, more := next()
+	return r.db.Scan(ctx, `SELECT `+thingColumns+` FROM thing ORDER BY name`, func(row store.Row) error {
+		t, scanErr := r.scanThing(row)
+		if scanErr != nil {
+			return scanErr
 		}
-		last := things[len(things)-1].Name
-		groups := make(map[string]*Member)
-		err = rd.Query(`SELECT m.thing, m.grp, g.query <> '' FROM group_member m JOIN thing_group g ON g.name = m.grp
-			WHERE m.thing > ? AND m.thing <= ? ORDER BY m.thing, m.grp`, []any{after, last}, func(row store.Row) error {
-			var thing, group string
-			var dynamic bool
-			err := row.Scan(&thing, &group, &dynamic)
-			if groups[thing] == nil {
-				groups[thing] = new(Member)
-			}
-			groups[thing].add(group, dynamic)
-			return err
-		})
+		for more && err == nil && in.thing < t.Name {
+			in, err, more = next()
+		}
+		m := Member{Thing: t}
+		for more && err == nil && in.thing == t.Name {
+			m.add(in.group, in.dynamic)
+			in, err, more = next()
+		}
 		if err != nil {
 			return err
 		}
-		for _, t := range things {
-			m := groups[t.Name]
-			if m == nil {
-				m = new(Member)
-			}
-			m.Thing = t
-			if err := each(m); err != nil {
-				return err
-			}
-		}
-		after = last
-	}
+		return each(&m)
+	})
 }
 
-// scanPage is how many things are read at once.
-const scanPage = 1000
+// membership is one thing in one group.
+type membership struct {
+	thing, group string
+	dynamic      bool
+}
+
+// memberships are all, by thing and group. What is yielded with an error is the last.
+func (r *Registry) memberships(ctx context.Context) iter.Seq2[membership, error] {
+	return func(yield func(membership, error) bool) {
+		enough := errors.New("enough")
+		err := r.db.Scan(ctx, `SELECT m.thing, m.grp, g.query <> '' FROM group_member m JOIN thing_group g ON g.name = m.grp
+			ORDER BY m.thing, m.grp`, func(row store.Row) error {
+			var m membership
+			if err := row.Scan(&m.thing, &m.group, &m.dynamic); err != nil {
+				return err
+			}
+			if !yield(m, nil) {
+				return enough
+			}
+			return nil
+		})
+		if err != nil && err != enough {
+			yield(membership{}, err)
+		}
+	}
+}

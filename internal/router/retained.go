@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/berth-iot/berth/internal/store"
@@ -20,27 +21,68 @@ var retainedSchema = []string{`CREATE TABLE retained_message (
 
 // retained holds the retained messages, in memory for reading and in the database for good.
 type retained struct {
-	mu   sync.RWMutex
-	tree *topic.Tree[*Message]
-	db   *store.DB
+	mu     sync.RWMutex
+	tree   *topic.Tree[*Message]
+	db     *store.DB
+	loaded chan struct{}
+	failed error // when loaded is closed
+
+	bytes       int64 // of topics and payloads
+	maxMessages int   // 0 for any number
+	maxBytes    int64 // 0 for any number
+	refused     atomic.Uint64
 }
+
+// set makes a message that of its topic. r.mu is held.
+func (r *retained) set(m *Message) {
+	if old, ok := r.tree.Get(m.Topic); ok {
+		r.bytes -= sizeOf(old)
+	}
+	r.tree.Set(m.Topic, m)
+	r.bytes += sizeOf(m)
+}
+
+// drop reports whether there was a message. r.mu is held.
+func (r *retained) drop(name string) bool {
+	if old, ok := r.tree.Get(name); ok {
+		r.bytes -= sizeOf(old)
+	}
+	return r.tree.Remove(name)
+}
+
+func sizeOf(m *Message) int64 { return int64(len(m.Topic) + len(m.Payload)) }
 
 func (r *retained) open(ctx context.Context, rules topic.Rules, db *store.DB) error {
 	r.tree, r.db = topic.NewTree[*Message](rules), db
 	if err := db.Migrate(ctx, "retained", retainedSchema); err != nil {
 		return err
 	}
-	err := db.Query(ctx, selectRetained, nil, func(row store.Row) error {
+	r.loaded = make(chan struct{})
+	r.mu.Lock() // until everything is there, so that nobody takes a topic for one without a message
+	go r.load(ctx)
+	return nil
+}
+
+func (r *retained) load(ctx context.Context) {
+	defer close(r.loaded)
+	defer r.mu.Unlock()
+	err := r.db.Scan(ctx, selectRetained, func(row store.Row) error {
 		m, err := scanRetained(row)
 		if err == nil {
-			r.tree.Set(m.Topic, m)
+			r.set(m)
 		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("load retained messages: %w", err)
+		r.failed = fmt.Errorf("load retained messages: %w", err)
 	}
-	return nil
+}
+
+// Loaded waits until all retained messages are in memory. Until then, who asks for one or publishes one
+// waits.
+func (r *Router) Loaded() error {
+	<-r.retained.loaded
+	return r.retained.failed
 }
 
 const selectRetained = `SELECT topic, payload, qos, properties, expires_at, modified_at FROM retained_message`
@@ -72,9 +114,9 @@ func (r *Router) RefreshRetained(topics []string) error {
 		}
 		r.retained.mu.Lock()
 		if m != nil {
-			r.retained.tree.Set(name, m)
+			r.retained.set(m)
 		} else {
-			r.retained.tree.Remove(name)
+			r.retained.drop(name)
 		}
 		r.retained.mu.Unlock()
 	}
@@ -107,14 +149,14 @@ func (r *retained) publish(p *Publication) {
 	defer r.mu.Unlock() // held over queueing, so that memory and disk agree on the order
 	if len(p.Payload) == 0 {
 		// What is not in memory may still be on disk, if an earlier removal failed there.
-		if r.tree.Remove(p.Topic) || done != nil {
+		if r.drop(p.Topic) || done != nil {
 			r.db.Delete(retainedTable, [][]any{{p.Topic}}, done)
 		}
 		return
 	}
 	m := p.Keep()
 	m.Modified = time.Now()
-	r.tree.Set(m.Topic, m)
+	r.set(m)
 	r.db.Put(retainedTable, [][]any{{m.Topic, m.Payload, m.QoS, m.StoredProperties(),
 		toMillis(m.Expires), toMillis(m.Modified)}}, done)
 }
@@ -196,7 +238,7 @@ func (r *Router) ExpireRetained(now time.Time) {
 	defer r.retained.mu.Unlock()
 	for _, name := range gone {
 		if m, ok := r.retained.tree.Get(name); ok && m.Expired(now) {
-			r.retained.tree.Remove(name)
+			r.retained.drop(name)
 			if r.retained.db.Membership() == nil {
 				r.retained.db.Delete(retainedTable, [][]any{{name}}, nil)
 				continue

@@ -63,7 +63,8 @@ type Router struct {
 	idle     sync.Pool // of *Publisher, for Router.Publish
 }
 
-// New returns a router that matches by the given rules and keeps retained messages in db.
+// New returns a router that matches by the given rules and keeps retained messages in db. It returns while
+// those are still being read, see Loaded.
 func New(ctx context.Context, rules topic.Rules, db *store.DB) (*Router, error) {
 	r := &Router{rules: rules, index: topic.NewIndex[Subscriber, Subscription](rules), groups: make(map[string]*group)}
 	r.generation.Store(1)
@@ -191,9 +192,12 @@ func (r *Router) targets(name string, into []Target) ([]Target, uint64) {
 	return into, generation
 }
 
-// Publish sends one message on behalf of a service and flushes its receivers. done, if not nil, is
-// always called, and must not block.
+// Publish sends one message on behalf of a service and flushes its receivers. It is not retained if there is
+// no room, see MayRetain. done, if not nil, is always called, and must not block.
 func (r *Router) Publish(p *Publication, done func(error)) {
+	if p.Retain && !r.MayRetain(p.Topic, len(p.Payload)) {
+		p.Retain = false
+	}
 	if done != nil {
 		p.Acknowledger, p.awaited = AcknowledgeFunc(done), true
 	}

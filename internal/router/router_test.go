@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -151,6 +152,65 @@ func TestRetainedExpires(t *testing.T) {
 	if m := r.RetainedMatching("#"); len(m) != 1 || m[0].Topic != "a/c" {
 		t.Errorf("%v after the expiry", m)
 	}
+}
+
+// TestRetainedHaveBounds fills the number and then the bytes of retained messages: what is new is refused,
+// what replaces and removes is not, and what was removed or has expired makes room.
+func TestRetainedHaveBounds(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t, topic.Standard)
+	put := func(name, payload string, expires time.Time) {
+		r.Publish(&Publication{Topic: name, Payload: []byte(payload), Retain: true, Expires: expires}, nil)
+	}
+	has := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, m := range r.RetainedMatching("#") {
+			got = append(got, m.Topic+"="+string(m.Payload))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("retained %q, want %q", got, want)
+		}
+	}
+	r.LimitRetained(2, 0)
+	put("a", "1", time.Now().Add(time.Hour))
+	put("b", "1", time.Time{})
+	put("c", "1", time.Time{})
+	put("b", "22", time.Time{})
+	has("a=1", "b=22")
+	if r.MayRetain("c", 1) || !r.MayRetain("a", 100) || !r.MayRetain("c", 0) || r.RetainedRefused() != 2 {
+		t.Errorf("the bound of numbers does not hold; %d refused", r.RetainedRefused())
+	}
+	put("b", "", time.Time{})
+	r.ExpireRetained(time.Now().Add(2 * time.Hour))
+	put("c", "1", time.Time{})
+	put("d", "1", time.Time{})
+	has("c=1", "d=1")
+
+	r.LimitRetained(0, 10)
+	put("c", "1234567", time.Time{}) // 8 and 2
+	put("e", "", time.Time{})
+	put("d", "12", time.Time{})
+	put("f", "", time.Time{})
+	has("c=1234567", "d=1")
+	put("c", "123456", time.Time{})
+	put("d", "12", time.Time{})
+	has("c=123456", "d=12")
+	if n := r.RetainedBytes(); n != 10 {
+		t.Errorf("%d bytes, want 10", n)
+	}
+	if err := r.retained.db.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.RefreshRetained([]string{"c", "unknown"}); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.RetainedBytes(); n != 10 {
+		t.Errorf("%d bytes after reading one again, want 10", n)
+	}
+	r.LimitRetained(1, 1) // less than there is
+	put("c", "12345", time.Time{})
+	has("c=12345", "d=12")
 }
 
 func TestBasicIngestReachesNoSubscriber(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/berth-iot/berth/internal/router"
@@ -84,6 +85,7 @@ func (s *Service) name(r *rule, name string, created time.Time) {
 func (s *Service) use(byName map[string]*rule) {
 	snap := &snapshot{byName: byName, byFilter: make(map[uint32][]*rule)}
 	used := make(map[string]bool)
+	var fresh []string
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		r := byName[name]
 		if r.Disabled || r.Filter == "" {
@@ -92,20 +94,75 @@ func (s *Service) use(byName map[string]*rule) {
 		if s.filters[r.Filter] == 0 {
 			s.lastID++
 			s.filters[r.Filter] = s.lastID
+			fresh = append(fresh, r.Filter)
 		}
 		used[r.Filter] = true
 		id := s.filters[r.Filter]
 		snap.byFilter[id] = append(snap.byFilter[id], r)
 	}
 	s.rules.Store(snap)
-	for filter, id := range s.filters {
-		if used[filter] {
-			s.cfg.Router.Subscribe(matcher{s}, filter, router.Subscription{QoS: 1, ID: id})
-		} else {
-			s.cfg.Router.Unsubscribe(matcher{s}, filter)
-			delete(s.filters, filter)
+	for filter := range s.filters {
+		if !used[filter] {
+			s.forgetFilter(filter)
 		}
 	}
+	for _, filter := range fresh {
+		s.subscribe(filter)
+	}
+}
+
+// replace makes r, or none, the rule of a name. The others stay as they are: with thousands of rules, going
+// through all of them for each change would make thousands take minutes, and every publisher would look for
+// its subscribers again as often.
+func (s *Service) replace(name string, r *rule) {
+	now := s.rules.Load()
+	snap := &snapshot{byName: maps.Clone(now.byName), byFilter: maps.Clone(now.byFilter)}
+	if snap.byName == nil {
+		snap.byName, snap.byFilter = make(map[string]*rule), make(map[uint32][]*rule)
+	}
+	left := ""
+	if old := snap.byName[name]; old != nil {
+		delete(snap.byName, name)
+		if id := s.filters[old.Filter]; id != 0 {
+			rest := slices.DeleteFunc(slices.Clone(snap.byFilter[id]), func(one *rule) bool { return one == old })
+			if snap.byFilter[id] = rest; len(rest) == 0 {
+				delete(snap.byFilter, id)
+				left = old.Filter
+			}
+		}
+	}
+	fresh := ""
+	if r != nil {
+		snap.byName[name] = r
+		if !r.Disabled && r.Filter != "" {
+			if r.Filter == left {
+				left = ""
+			}
+			if s.filters[r.Filter] == 0 {
+				s.lastID++
+				s.filters[r.Filter], fresh = s.lastID, r.Filter
+			}
+			id := s.filters[r.Filter]
+			at, _ := slices.BinarySearchFunc(snap.byFilter[id], name, func(one *rule, name string) int { return strings.Compare(one.Name, name) })
+			snap.byFilter[id] = slices.Insert(slices.Clone(snap.byFilter[id]), at, r)
+		}
+	}
+	s.rules.Store(snap)
+	if left != "" {
+		s.forgetFilter(left)
+	}
+	if fresh != "" {
+		s.subscribe(fresh)
+	}
+}
+
+func (s *Service) subscribe(filter string) {
+	s.cfg.Router.Subscribe(matcher{s}, filter, router.Subscription{QoS: 1, ID: s.filters[filter]})
+}
+
+func (s *Service) forgetFilter(filter string) {
+	s.cfg.Router.Unsubscribe(matcher{s}, filter)
+	delete(s.filters, filter)
 }
 
 // change carries a change of the rules out: on disk, then in memory.
@@ -143,17 +200,10 @@ func (s *Service) change(ctx context.Context, name string, do func(old *rule) (*
 	if err != nil {
 		return fmt.Errorf("rule %q: %w", name, err)
 	}
-	next := maps.Clone(now)
-	if next == nil {
-		next = make(map[string]*rule)
-	}
 	if r == nil {
-		delete(next, name)
 		s.stats.Delete(name)
-	} else {
-		next[name] = r
 	}
-	s.use(next)
+	s.replace(name, r)
 	return nil
 }
 
@@ -167,8 +217,8 @@ func (s *Service) CreateTopicRule(ctx context.Context, name string, p Payload) e
 		if old != nil {
 			return nil, &Error{Kind: ErrExists, Message: fmt.Sprintf("rule %q exists already", name), ARN: old.ARN}
 		}
-		if len(s.rules.Load().byName) >= MaxRules {
-			return nil, &Error{Kind: ErrLimit, Message: fmt.Sprintf("there are %d rules already", MaxRules)}
+		if len(s.rules.Load().byName) >= s.cfg.MaxRules {
+			return nil, &Error{Kind: ErrLimit, Message: fmt.Sprintf("there are %d rules already", s.cfg.MaxRules)}
 		}
 		r, err := compile(&p)
 		if err == nil {

@@ -96,8 +96,10 @@ type Config struct {
 	Seal   func(name string, plain []byte) []byte
 	Unseal func(name string, sealed []byte) ([]byte, error)
 	Log    *slog.Logger
-	Pace   Pace             // default DefaultPace
-	Now    func() time.Time // default time.Now
+	Pace   Pace // default DefaultPace
+	// MaxRules is how many rules there may be, default MaxRules.
+	MaxRules int
+	Now      func() time.Time // default time.Now
 }
 
 // Service keeps rules and carries them out. Its methods may be called concurrently.
@@ -142,6 +144,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.MaxRules == 0 {
+		cfg.MaxRules = MaxRules
 	}
 	if cfg.Pace == (Pace{}) {
 		cfg.Pace = DefaultPace()

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -281,6 +283,50 @@ func FuzzRule(f *testing.F) {
 			d.Destination()
 		}
 	})
+}
+
+// TestChangesOfRulesAddUp makes, replaces, switches and deletes rules at random, and compares what the router
+// and the messages go by with what a start makes of the same rules.
+func TestChangesOfRulesAddUp(t *testing.T) {
+	t.Parallel()
+	b, ctx := open(t, t.TempDir(), quick), context.Background()
+	r := rand.New(rand.NewPCG(5, 6))
+	payload := func() Payload {
+		return Payload{SQL: fmt.Sprintf("SELECT * FROM 'a/%d/#'", r.IntN(4)), Actions: []ActionField{}, Disabled: r.IntN(4) == 0}
+	}
+	for range 300 {
+		name := fmt.Sprint("r", r.IntN(6))
+		switch r.IntN(4) {
+		case 0:
+			b.CreateTopicRule(ctx, name, payload())
+		case 1:
+			b.ReplaceTopicRule(ctx, name, payload())
+		case 2:
+			b.EnableTopicRule(ctx, name, r.IntN(2) == 0)
+		default:
+			b.DeleteTopicRule(ctx, name)
+		}
+		shape := func() (out map[string]string) {
+			out = make(map[string]string)
+			snap := b.rules.Load()
+			for filter, id := range b.filters {
+				for _, r := range snap.byFilter[id] {
+					out[filter] += " " + r.Name
+				}
+			}
+			if len(snap.byFilter) != len(b.filters) || b.router.Subscriptions() != len(b.filters) {
+				t.Fatalf("%d lists and %d subscriptions for %d filters", len(snap.byFilter), b.router.Subscriptions(), len(b.filters))
+			}
+			return out
+		}
+		b.mu.Lock()
+		got := shape()
+		b.use(b.rules.Load().byName)
+		if want := shape(); !maps.Equal(got, want) {
+			t.Fatalf("%v, want %v", got, want)
+		}
+		b.mu.Unlock()
+	}
 }
 
 func BenchmarkMatching(b *testing.B) {

@@ -13,12 +13,24 @@ import (
 const (
 	busyMessages = 20_000   // a second, from which a server is busy
 	busyHeap     = 96 << 20 // bytes that a busy server's heap may grow to before it is collected
+
+	// loadingPercent is GOGC while sessions and retained messages are read at the start. Nearly all of that stays:
+	// a heap of a gigabyte would be gone through a dozen times on the way there.
+	loadingPercent = 400
 )
 
+// collectSeldom lets the heap grow by loadingPercent until collectLoop begins.
+func collectSeldom() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(loadingPercent)
+	}
+}
+
 // collectLoop lets the heap of a busy server grow to busyHeap before it is collected: with little that
-// lives, Go would collect a dozen times a second. A server that is not busy keeps its memory small. GOGC
-// in the environment turns this off.
-func collectLoop(ctx context.Context, sessions *session.Sessions) {
+// lives, Go would collect a dozen times a second. A server that is not busy keeps its memory small, from when
+// all its state is in memory; what reading that took returns to the system. GOGC in the environment turns this
+// off.
+func collectLoop(ctx context.Context, sessions *session.Sessions, loaded func() bool) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
@@ -26,6 +38,7 @@ func collectLoop(ctx context.Context, sessions *session.Sessions) {
 	defer tick.Stop()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	last, percent := sessions.Counts().MessagesReceived, 100
+	debug.SetGCPercent(percent)
 	for {
 		select {
 		case <-ctx.Done():
@@ -33,9 +46,17 @@ func collectLoop(ctx context.Context, sessions *session.Sessions) {
 		case <-tick.C:
 		}
 		received := sessions.Counts().MessagesReceived
+		messages := received - last
+		last = received
+		if loaded != nil {
+			if !loaded() {
+				continue
+			}
+			loaded = nil
+			debug.FreeOSMemory()
+		}
 		metrics.Read(live)
-		want := collectPercent(received-last, live[0].Value.Uint64())
-		if last = received; want != percent {
+		if want := collectPercent(messages, live[0].Value.Uint64()); want != percent {
 			percent = want
 			debug.SetGCPercent(percent)
 		}

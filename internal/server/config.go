@@ -41,6 +41,9 @@ type Config struct {
 	MaxPayload     int           `yaml:"max-payload"`            // bytes of one message; 0 for that of the semantics
 	MaxSubs        int           `yaml:"max-subscriptions"`      // of one session; 0 for that of the semantics
 	MaxConnections int           `yaml:"max-connections"`        // clients at a time; 0 for what open files allow
+	MaxRetained    int           `yaml:"max-retained"`           // retained messages; 0 for that of the semantics
+	RetainedBytes  int64         `yaml:"max-retained-bytes"`     // of their topics and payloads; 0 for that of the semantics
+	MaxRules       int           `yaml:"max-rules"`              // 0 for AWS's
 	Rates          string        `yaml:"rates"`                  // "none", "aws", or names with numbers a second
 	Handshakes     int           `yaml:"handshakes"`             // TLS handshakes that compute at a time; 0 for three quarters of the processors
 	HookCommands   string        `yaml:"hook-commands"`          // programs that may be hooks, absolute paths between commas
@@ -128,6 +131,12 @@ func (c *Config) Check() error {
 		return fmt.Errorf("max-connections: %d is negative", c.MaxConnections)
 	case c.MaxSubs < 0:
 		return fmt.Errorf("max-subscriptions: %d is negative", c.MaxSubs)
+	case c.MaxRetained < 0:
+		return fmt.Errorf("max-retained: %d is negative", c.MaxRetained)
+	case c.RetainedBytes < 0:
+		return fmt.Errorf("max-retained-bytes: %d is negative", c.RetainedBytes)
+	case c.MaxRules < 0 || c.MaxRules > 100_000:
+		return fmt.Errorf("max-rules: %d is not from 1 to 100000", c.MaxRules)
 	case c.connections().Databases == nil:
 		return errors.New("rule-databases: want NAME=postgres://user:password@host/database, several separated by spaces")
 	case c.TableDatabase != "" && !strings.HasPrefix(c.TableDatabase, "postgres://") && !strings.HasPrefix(c.TableDatabase, "postgresql://"):
@@ -218,6 +227,12 @@ func (c *Config) limits() session.Limits {
 		l.MaxSubscriptions = c.MaxSubs
 	}
 	l.MaxConnections = c.MaxConnections
+	if c.MaxRetained != 0 {
+		l.MaxRetained = c.MaxRetained
+	}
+	if c.RetainedBytes != 0 {
+		l.MaxRetainedBytes = c.RetainedBytes
+	}
 	l.Rates, _ = session.ParseRates(c.Rates) // Check has read it
 	return l
 }

@@ -2,10 +2,12 @@ package server_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/berth-iot/berth/internal/client"
+	"github.com/berth-iot/berth/internal/server"
 	"github.com/berth-iot/berth/mqtt"
 )
 
@@ -91,6 +93,44 @@ func TestRetained(t *testing.T) {
 		}
 		s.quiet()
 	}
+}
+
+// TestRetainedQuota fills the retained messages: MQTT 5 is told 0x97, MQTT 3.1.1 loses its connection, HTTPS
+// gets 429, and all may replace, delete and then retain again.
+func TestRetainedQuota(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(c *server.Config) { c.MaxRetained = 2 })
+	ctx := t.Context()
+	five := f.connect(nil, "five", 5)
+	try := func(c *conn, qos byte, name, payload string) (mqtt.ReasonCode, error) {
+		return c.Publish(ctx, client.Message{Topic: name, Payload: []byte(payload), QoS: qos, Retain: true})
+	}
+	five.pub(1, "a", "1", retained)
+	five.pub(1, "b", "1", retained)
+	if code, _ := try(five, 1, "c", "1"); code != mqtt.QuotaExceeded {
+		t.Errorf("MQTT 5: reason code %s", code)
+	}
+	five.pub(1, "c", "not retained")
+	five.pub(1, "b", "2", retained)
+	four := f.connect(nil, "four", 4)
+	try(four, 0, "c", "1")
+	four.pub(1, "b", "3", retained) // the connection is still there
+	if _, err := try(four, 1, "c", "1"); err == nil {
+		t.Error("MQTT 3.1.1: acknowledged")
+	}
+	<-four.Done()
+	if status, body := f.request("POST", "/topics/c?retain=true&qos=1", []byte("1")); status != 429 || !strings.Contains(string(body), "room") {
+		t.Errorf("HTTPS: %d %s", status, body)
+	}
+	f.restart()
+	again := f.connect(nil, "again", 5)
+	if code, _ := try(again, 1, "c", "1"); code != mqtt.QuotaExceeded {
+		t.Errorf("after a start: reason code %s", code)
+	}
+	again.pub(1, "a", "", retained)
+	again.pub(1, "c", "1", retained)
+	again.sub(1, "c")
+	again.want("c", "1")
 }
 
 func TestPersistentSession(t *testing.T) {

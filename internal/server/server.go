@@ -72,6 +72,7 @@ type Server struct {
 	log      *slog.Logger
 	lock     *os.File
 	db       *store.DB
+	routes   *router.Router
 	node     *cluster.Node // nil without a cluster
 	shadows  *shadow.Service
 	jobs     *jobs.Service
@@ -129,6 +130,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
+	collectSeldom()
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{cfg: cfg, log: log, failed: make(chan error, 8), cancel: cancel}
 	defer func() {
@@ -180,6 +182,8 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
+	s.routes = routes
+	routes.LimitRetained(limits.MaxRetained, limits.MaxRetainedBytes)
 	if s.shadows, err = shadow.Open(ctx, shadow.Config{Store: s.db, Router: routes, Log: log}); err != nil {
 		return nil, err
 	}
@@ -248,7 +252,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
-	if s.rules, err = rules.Open(ctx, rules.Config{Store: s.db, Router: routes, Registry: reg, Shadows: s.shadows, Tables: s.tables, Topics: limits.Topics,
+	if s.rules, err = rules.Open(ctx, rules.Config{Store: s.db, Router: routes, Registry: reg, Shadows: s.shadows, Tables: s.tables, Topics: limits.Topics, MaxRules: cfg.MaxRules,
 		Lambda: hooks.Lambda, Object: where.bytes(cfg.Region), Connections: cfg.connections(), Seal: secrets.Seal, Unseal: secrets.Unseal, Log: log}); err != nil {
 		return nil, err
 	}
@@ -338,6 +342,9 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 			return nil, err
 		}
 	}
+	if err := routes.Loaded(); err != nil {
+		return nil, err
+	}
 	if err := s.listen(run, mux, gauges.Handler()); err != nil {
 		return nil, err
 	}
@@ -350,7 +357,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	go s.shadows.SweepLoop(run)
 	go s.devices.SweepLoop(run)
 	go pages.console.SweepLoop(run)
-	go collectLoop(run, s.sessions)
+	go collectLoop(run, s.sessions, s.index.Loaded)
 	go certs.RenewLoop(run)
 	go s.broker.Tickets.RotateLoop(run, log)
 	go certs.KeyLoop(run)
@@ -538,6 +545,9 @@ func (s *Server) Close() error {
 	}
 	if s.node != nil {
 		errs = append(errs, s.node.Leave(ctx))
+	}
+	if s.routes != nil {
+		s.routes.Loaded() // of a start that failed
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

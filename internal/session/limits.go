@@ -27,6 +27,8 @@ type Limits struct {
 	Reserved         bool          // topics beginning with $ belong to the service and are checked
 	RetainedForWild  bool          // subscriptions with wildcards get retained messages
 	RedeliverDup     bool          // redeliveries carry the DUP flag
+	MaxRetained      int           // retained messages; 0 for any number
+	MaxRetainedBytes int64         // of their topics and payloads; 0 for any number
 
 	QueueMemory    int           // messages that wait in memory for one connected client
 	QueueStored    int           // messages that wait on disk for one session
@@ -55,6 +57,7 @@ func AWS() Limits {
 	l.SessionExpiry, l.MaxSessionExpiry = time.Hour, time.Hour
 	l.MaxMessageExpiry = 7 * 24 * time.Hour
 	l.TopicAliases = 8
+	l.MaxRetained = 500_000
 	l.SubscriptionIDs, l.RetainedForWild, l.RedeliverDup, l.Reserved = false, false, false, true
 	return l
 }
@@ -73,6 +76,8 @@ func Standard() Limits {
 		SubscriptionIDs:  true,
 		RetainedForWild:  true,
 		RedeliverDup:     true,
+		MaxRetained:      5_000_000,
+		MaxRetainedBytes: 1 << 30,
 		QueueMemory:      10_000,
 		QueueBytes:       32 << 20,
 		QueueStored:      100_000,

@@ -224,13 +224,13 @@ func (a *Sessions) read(ctx context.Context, s *Session, epoch int64) error {
 
 // readSubscriptions makes the subscriptions of a session those of the database.
 func (a *Sessions) readSubscriptions(ctx context.Context, s *Session) error {
-	wanted := make(map[string]router.Subscription)
+	var wanted subscriptions
 	err := a.db.Query(ctx, `SELECT filter, qos, no_local, retain_as_published, identifier FROM session_subscription WHERE client_id = ?`, []any{s.id},
 		func(row store.Row) error {
 			var filter string
 			var sub router.Subscription
 			err := row.Scan(&filter, &sub.QoS, &sub.NoLocal, &sub.RetainAsPublished, &sub.ID)
-			wanted[filter] = sub
+			wanted.set(filter, sub)
 			return err
 		})
 	if err != nil {
@@ -240,13 +240,13 @@ func (a *Sessions) readSubscriptions(ctx context.Context, s *Session) error {
 	before := s.subscriptions
 	s.subscriptions = wanted
 	s.mu.Unlock()
-	for filter := range before {
-		if _, still := wanted[filter]; !still {
+	for filter := range before.all() {
+		if _, still := wanted.get(filter); !still {
 			a.router.Unsubscribe(s, filter)
 		}
 	}
-	for filter, sub := range wanted {
-		if have, ok := before[filter]; !ok || have != sub {
+	for filter, sub := range wanted.all() {
+		if have, ok := before.get(filter); !ok || have != sub {
 			a.router.Subscribe(s, filter, sub)
 		}
 	}

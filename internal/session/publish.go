@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/berth-iot/berth/internal/denial"
@@ -57,6 +58,9 @@ func (c *Conn) handlePublish(h mqtt.Header, body []byte) error {
 		if allowed && !c.access.Load().Allows(policy.RetainPublish, policy.KindTopic, rt.Topic) {
 			c.denied(c.access.Load(), policy.RetainPublish, policy.KindTopic, rt.Topic)
 			allowed = false
+		}
+		if allowed && !c.all.router.MayRetain(rt.Topic, len(p.Payload)) {
+			return c.refuseRetained(p, rt.Topic)
 		}
 	}
 	if !allowed {
@@ -115,6 +119,21 @@ func (c *Conn) handlePublish(h mqtt.Header, body []byte) error {
 		c.session.mu.Unlock()
 	}
 	c.answer(p.QoS, p.PacketID, mqtt.Success)
+	return nil
+}
+
+// refuseRetained refuses a message that there is no room to retain: AWS IoT throttles those until some are
+// deleted (AWS IoT developer guide, "MQTT retained messages"). MQTT 3.1.1 has no way to say so but to close the
+// connection [MQTT-3.3.5-2]; with QoS 0 the message is dropped.
+func (c *Conn) refuseRetained(p *mqtt.Publish, name string) error {
+	c.all.refused(c.request, fmt.Sprintf("no room to retain a message of %q", name))
+	switch {
+	case p.QoS == 0:
+		return nil
+	case c.version != mqtt.V5:
+		return disconnect(ClientError, mqtt.QuotaExceeded, "no room to retain a message of %q", name)
+	}
+	c.answer(p.QoS, p.PacketID, mqtt.QuotaExceeded)
 	return nil
 }
 

@@ -36,7 +36,7 @@ type Session struct {
 	conn          *Conn // nil while offline
 	persistent    bool  // outlives its connection
 	expiry        uint32
-	subscriptions map[string]router.Subscription
+	subscriptions subscriptions
 
 	inflight window
 	queue    fifo  // waits for the window, in memory

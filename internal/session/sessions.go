@@ -101,69 +101,6 @@ func Open(ctx context.Context, cfg Config) (*Sessions, error) {
 	return a, nil
 }
 
-func (a *Sessions) load(ctx context.Context) error {
-	now := time.Now()
-	err := a.db.Query(ctx, `SELECT client_id, expiry, offline_since FROM session`, nil, func(row store.Row) error {
-		s := a.newSession("")
-		s.persistent, s.restored = true, true
-		var since int64
-		if err := row.Scan(&s.id, &s.expiry, &since); err != nil {
-			return err
-		}
-		if s.place != nil {
-			s.place.online = since == 0
-			a.sessions[s.id] = s
-			return nil
-		}
-		from := now
-		if since != 0 {
-			from = time.UnixMilli(since)
-		}
-		a.sessions[s.id] = s
-		if s.expiry != never {
-			s.deadline = from.Add(time.Duration(s.expiry) * time.Second)
-			heap.Push(&a.deadlines, due{s.deadline, s})
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	err = a.db.Query(ctx, `SELECT client_id, filter, qos, no_local, retain_as_published, identifier FROM session_subscription`, nil,
-		func(row store.Row) error {
-			var id, filter string
-			var sub router.Subscription
-			if err := row.Scan(&id, &filter, &sub.QoS, &sub.NoLocal, &sub.RetainAsPublished, &sub.ID); err != nil {
-				return err
-			}
-			s := a.sessions[id]
-			if s == nil {
-				return nil
-			}
-			if s.subscriptions == nil {
-				s.subscriptions = make(map[string]router.Subscription)
-			}
-			s.subscriptions[filter] = sub
-			a.router.Subscribe(s, filter, sub)
-			return nil
-		})
-	if err != nil || a.node != nil {
-		return err
-	}
-	return a.db.Query(ctx, `SELECT client_id, count(*), min(seq), max(seq) FROM session_queue GROUP BY client_id`, nil, func(row store.Row) error {
-		var id string
-		var n int
-		var first, last int64
-		if err := row.Scan(&id, &n, &first, &last); err != nil {
-			return err
-		}
-		if s := a.sessions[id]; s != nil {
-			s.backlog, s.loaded, s.seq = n, first-1, last
-		}
-		return nil
-	})
-}
-
 // attach makes c the connection of its session, ending another one, and sends CONNACK and what
 // waits for the client.
 func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Connack) error {
@@ -260,7 +197,7 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 	if s.place != nil {
 		s.place.lasting = s.persistent
 		s.place.behind = s.place.behind && s.persistent
-		for filter := range s.subscriptions {
+		for filter := range s.subscriptions.all() {
 			a.interest.Add(filter, s.persistent)
 		}
 	}
@@ -340,7 +277,7 @@ func (a *Sessions) detach(s *Session, c *Conn) {
 	}
 	s.conn = nil
 	if s.place != nil {
-		for filter := range s.subscriptions {
+		for filter := range s.subscriptions.all() {
 			a.interest.Remove(filter, s.place.lasting)
 		}
 	}
@@ -424,9 +361,9 @@ func (a *Sessions) remove(s *Session) {
 	s.gone = true
 	s.mu.Lock()
 	filters := s.subscriptions
-	s.subscriptions = nil
+	s.subscriptions = subscriptions{}
 	s.mu.Unlock()
-	for f := range filters {
+	for f := range filters.all() {
 		a.router.Unsubscribe(s, f)
 	}
 	a.mu.Lock()
@@ -441,7 +378,7 @@ func (a *Sessions) discardState(s *Session) error {
 	s.mu.Lock()
 	filters := s.subscriptions
 	had := s.persistent
-	s.subscriptions = nil
+	s.subscriptions = subscriptions{}
 	s.inflight, s.queue, s.incoming = window{}, fifo{}, nil
 	s.backlog, s.loaded, s.persistent, s.restored = 0, s.seq, false, false
 	if s.place != nil {
@@ -450,7 +387,7 @@ func (a *Sessions) discardState(s *Session) error {
 	will, from := s.will, s.willFrom
 	s.will = nil
 	s.mu.Unlock()
-	for f := range filters {
+	for f := range filters.all() {
 		a.router.Unsubscribe(s, f)
 	}
 	if will != nil { // the session ends, and with it the will delay [MQTT-3.1.2-8]

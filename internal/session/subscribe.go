@@ -57,14 +57,11 @@ func (c *Conn) handleSubscribe(body []byte) error {
 				s.mu.Unlock()
 				return errEnded
 			}
-			_, exists := s.subscriptions[sub.Filter]
-			if !exists && limits.MaxSubscriptions > 0 && len(s.subscriptions) >= limits.MaxSubscriptions {
+			_, exists := s.subscriptions.get(sub.Filter)
+			if !exists && limits.MaxSubscriptions > 0 && s.subscriptions.len() >= limits.MaxSubscriptions {
 				code = mqtt.QuotaExceeded
 			} else {
-				if s.subscriptions == nil {
-					s.subscriptions = make(map[string]router.Subscription)
-				}
-				s.subscriptions[sub.Filter] = rs
+				s.subscriptions.set(sub.Filter, rs)
 				if s.place != nil && !exists {
 					c.all.interest.Add(sub.Filter, s.place.lasting)
 				}
@@ -220,8 +217,7 @@ func (c *Conn) handleUnsubscribe(body []byte) error {
 			return disconnect(ClientError, mqtt.TopicFilterInvalid, "empty topic filter")
 		}
 		s.mu.Lock()
-		_, exists := s.subscriptions[filter]
-		delete(s.subscriptions, filter)
+		exists := s.subscriptions.remove(filter)
 		if exists && s.place != nil && s.conn == c {
 			c.all.interest.Remove(filter, s.place.lasting)
 		}

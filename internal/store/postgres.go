@@ -332,6 +332,10 @@ func (p *postgres) query(ctx context.Context, query string, args []any, scan fun
 	}
 }
 
+func (p *postgres) scan(ctx context.Context, query string, each func(row Row) error) error {
+	return p.query(ctx, query, nil, each)
+}
+
 func (p *postgres) queryRow(ctx context.Context, query string, args []any, dest ...any) error {
 	found := false
 	err := p.query(ctx, query, args, func(row Row) error {

@@ -104,6 +104,10 @@ func (f *frozen) query(ctx context.Context, query string, args []any, scan func(
 	return rows.Err()
 }
 
+func (f *frozen) scan(ctx context.Context, query string, each func(row Row) error) error {
+	return f.query(ctx, query, nil, each)
+}
+
 func (f *frozen) queryRow(ctx context.Context, query string, args []any, dest ...any) error {
 	return f.tx.QueryRow(ctx, query, args...).Scan(dest...)
 }

@@ -12,20 +12,21 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	driver "modernc.org/sqlite"
 )
 
 // ErrDamaged is returned for a database file that cannot be trusted. The text says what to do.
 var ErrDamaged = errors.New("the database is damaged")
 
 // maxChecked is the size of a database up to which it is checked before it is used, about a second for
-// each 250 MB; a larger one is checked meanwhile.
-const maxChecked = 256 << 20
+// each 250 MB; a larger one is checked checkDelay later.
+const (
+	maxChecked = 256 << 20
+	checkDelay = 30 * time.Second
+)
 
 // damaged makes an error of SQLite's that says that a file is damaged an ErrDamaged.
 func damaged(path string, err error) error {
-	var e *driver.Error
+	var e interface{ Code() int } // the driver's, or that of a scan
 	if errors.As(err, &e) && (e.Code()&0xff == codeCorrupt || e.Code()&0xff == codeNotADB) {
 		return fmt.Errorf("%w: %w; stop the server and restore %q from a backup, or recover what can be read with `sqlite3 %s .recover`", ErrDamaged, err, path, path)
 	}

@@ -103,6 +103,9 @@ func (p *plane) publish(ctx context.Context, req *awsapi.Request) (any, error) {
 		if err := p.allow(ctx, req, policy.RetainPublish, policy.KindTopic, name); err != nil {
 			return nil, err
 		}
+		if !p.Router.MayRetain(name, len(req.Body)) {
+			return nil, &awsapi.Error{Type: "ThrottlingException", Status: 429, Message: "there is no room for another retained message"}
+		}
 	}
 	pub.Topic, pub.Payload = name, req.Body
 	pub.Origin = &router.Origin{Principal: req.Caller.Name(), Protocol: "http", SourceIP: source(req).String()}
