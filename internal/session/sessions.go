@@ -511,6 +511,11 @@ func (c *Conn) reauthorize(ctx context.Context) {
 		defer c.custom.deciding.Unlock()
 		r.Grant = c.custom.grant.Load()
 	}
+	if a.node != nil { // a network may swallow the answer
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, cluster.ReadTimeout)
+		defer cancel()
+	}
 	access, err := a.authority.Access(ctx, &r)
 	switch {
 	case err != nil:

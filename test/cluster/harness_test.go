@@ -138,6 +138,10 @@ func (n *node) stop() {
 
 // request signs and sends a request to a node's loopback listener.
 func request(port int, method, path string, in any) (int, []byte, error) {
+	return requestWithin(30*time.Second, port, method, path, in)
+}
+
+func requestWithin(patience time.Duration, port int, method, path string, in any) (int, []byte, error) {
 	var body []byte
 	header := http.Header{}
 	switch v := in.(type) {
@@ -160,7 +164,7 @@ func request(port int, method, path string, in any) (int, []byte, error) {
 	r.Header = header
 	s := sigv4.Signer{AccessKeyID: adminID, SecretAccessKey: adminSecret, Region: "us-east-1", Service: "iot"}
 	s.Sign(r, body, time.Now())
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	resp, err := http.DefaultClient.Do(r.WithContext(ctx))
 	if err != nil {

@@ -32,11 +32,12 @@ const lease = 3 * time.Second
 // process is a node in a process of its own, which is started again whenever it ends, as an init system
 // would.
 type process struct {
-	t              testing.TB
-	name, dir      string
-	args           []string
-	database, nats *proxy
-	log            *os.File
+	t         testing.TB
+	name, dir string
+	args      []string
+	database  *proxy
+	nats      []*proxy // one for each server
+	log       *os.File
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -50,10 +51,12 @@ type process struct {
 type site struct {
 	t         testing.TB
 	postgres  *postgrestest.Cluster
+	nats      *natsServers
 	processes []*process
 	socket    atomic.Pointer[string] // of the PostgreSQL that takes writes
 	balancer  *proxy
 	next      int
+	drains    int // that a point has ended
 	mu        sync.Mutex
 }
 
@@ -99,19 +102,20 @@ func startSite(t testing.TB, n int) *site {
 		t.Fatal(err)
 	}
 	s.serve(u.Query().Get("host"))
-	nats, _ := startNATS(t)
-	natsURL, err := url.Parse(nats)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.nats = startNATSServers(t)
 	first := ""
 	for i := range n {
 		p := &process{t: t, name: fmt.Sprint("node", i), dir: t.TempDir()}
 		p.database = startProxy(t, func() (net.Conn, error) { return net.Dial("unix", *s.socket.Load()) })
-		p.nats = startProxy(t, func() (net.Conn, error) { return net.Dial("tcp", natsURL.Host) })
+		var bus []string
+		for i := range s.nats.options {
+			to := startProxy(t, func() (net.Conn, error) { return net.Dial("tcp", s.nats.address(i)) })
+			p.nats = append(p.nats, to)
+			bus = append(bus, "nats://"+to.address())
+		}
 		database := fmt.Sprintf("postgres://berth@127.0.0.1:%d%s?sslmode=disable&connect_timeout=2", p.database.port(), u.Path)
 		configure(t, "", "", "", p.dir, first)
-		p.args = []string{"serve", "--data", p.dir, "--database", database, "--cluster", "nats://" + p.nats.address(), "--node", p.name,
+		p.args = []string{"serve", "--data", p.dir, "--database", database, "--cluster", strings.Join(bus, ","), "--node", p.name,
 			"--cluster-lease", lease.String(), "--mqtt", "127.0.0.1:0", "--https", "127.0.0.1:0", "--http", fmt.Sprint("127.0.0.1:", freePort(t)),
 			"--mqtt-plain", fmt.Sprint("127.0.0.1:", freePort(t)), "--plain-policy", "plain", "--semantics", "mqtt"}
 		if p.log, err = os.Create(filepath.Join(t.TempDir(), p.name+".log")); err != nil {
@@ -159,7 +163,17 @@ func (s *site) dial() (net.Conn, error) {
 	return nil, fmt.Errorf("no node can be reached")
 }
 
-type ports struct{ HTTPPort, PlainPort int }
+// at is the node that listens at an address of clients.
+func (s *site) at(a net.Addr) *process {
+	for _, p := range s.processes {
+		if to, ok := a.(*net.TCPAddr); ok && to.Port == p.ready().PlainPort {
+			return p
+		}
+	}
+	return nil
+}
+
+type ports struct{ HTTPPort, PlainPort, MQTTPort int }
 
 // ready reads where the node can be reached; zero while it never was.
 func (p *process) ready() (r ports) {
@@ -195,6 +209,13 @@ func (p *process) start() {
 		time.Sleep(300 * time.Millisecond)
 		p.start()
 	}()
+}
+
+// cutNATS cuts the node off from all NATS servers, or mends that.
+func (p *process) cutNATS(torn bool) {
+	for _, to := range p.nats {
+		to.cut(torn)
+	}
 }
 
 // signal sends a signal to the process that runs now and returns what is closed when it has ended.
