@@ -59,6 +59,10 @@ func (n *Node) changeLoop(ctx context.Context) {
 // ReadTimeout bounds what nodes read again because others have changed it.
 const ReadTimeout = 15 * time.Second
 
+// Patience is how long a node waits for an answer of the database before it asks again, or does without, so as
+// not to go on with what it knew: a network may swallow answers.
+func (n *Node) Patience() time.Duration { return min(ReadTimeout, n.lease/3) }
+
 // followPage is the number of changes read at a time.
 const followPage = 2000
 
@@ -71,8 +75,7 @@ func (n *Node) follow(ctx context.Context) error {
 		keys := make(map[string][]string)
 		var kinds []string
 		// A commit's changes have one number: a page ends with the last whole one.
-		// A network may swallow the answer: it is asked again before the clients have to be let go.
-		page, cancel := context.WithTimeout(ctx, min(ReadTimeout, n.lease/3))
+		page, cancel := context.WithTimeout(ctx, n.Patience())
 		err := n.db.Query(page, `SELECT version, instance, kind, key FROM cluster_change
 			WHERE version > ? AND version <= (SELECT coalesce(max(version), 0) FROM (SELECT version FROM cluster_change WHERE version > ? ORDER BY version LIMIT ?) AS page)
 			ORDER BY version, number`, []any{since, since, followPage}, func(row store.Row) error {

@@ -3,6 +3,7 @@ package session
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -498,22 +499,27 @@ func (a *Sessions) Reauthorize(ctx context.Context, certificateIDs []string) {
 		}
 	}
 	a.mu.Unlock()
-	for _, c := range conns {
-		c.reauthorize(ctx)
+	for i, c := range conns {
+		if err := c.reauthorize(ctx); a.node != nil && errors.Is(err, context.DeadlineExceeded) {
+			for _, c := range conns[i:] { // none goes on with what it was allowed for longer than this
+				c.end(ending{ServerError, mqtt.ServerUnavailable, "what the client may do could not be read again"})
+			}
+			return
+		}
 	}
 }
 
-// reauthorize decides again over a connection.
-func (c *Conn) reauthorize(ctx context.Context) {
+// reauthorize decides again over a connection. The error is that of the decision, which ends it.
+func (c *Conn) reauthorize(ctx context.Context) error {
 	a, r := c.all, c.request
 	if c.custom != nil {
 		c.custom.deciding.Lock()
 		defer c.custom.deciding.Unlock()
 		r.Grant = c.custom.grant.Load()
 	}
-	if a.node != nil { // a network may swallow the answer
+	if a.node != nil {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, cluster.ReadTimeout)
+		ctx, cancel = context.WithTimeout(ctx, a.node.Patience())
 		defer cancel()
 	}
 	access, err := a.authority.Access(ctx, &r)
@@ -526,6 +532,7 @@ func (c *Conn) reauthorize(ctx context.Context) {
 	default:
 		c.setAccess(access)
 	}
+	return err
 }
 
 // endAll ends every connection.

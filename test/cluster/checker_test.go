@@ -28,10 +28,11 @@ type checker struct {
 	wills  map[string]int      // by payload
 	died   map[string]bool     // connections that ended without DISCONNECT
 	during string              // the last fault
+	next   chan struct{}       // closed when the next one begins
 }
 
 func newChecker(t *testing.T, s *site) *checker {
-	return &checker{t: t, site: s, stop: make(chan struct{}), acked: make(map[string][]string), wills: make(map[string]int), died: make(map[string]bool), during: "before the first fault"}
+	return &checker{t: t, site: s, stop: make(chan struct{}), acked: make(map[string][]string), wills: make(map[string]int), died: make(map[string]bool), during: "before the first fault", next: make(chan struct{})}
 }
 
 // count adds to what is counted of the last fault.
@@ -47,6 +48,8 @@ func (c *checker) begin(name string) {
 	defer c.mu.Unlock()
 	c.during = name
 	c.tally.of(name).times++
+	close(c.next)
+	c.next = make(chan struct{})
 }
 
 func (c *checker) running() bool {

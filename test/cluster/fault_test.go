@@ -83,7 +83,7 @@ var faults = []fault{
 		s.nats.cutRoutes(false)
 		s.nats.await()
 	}},
-	{"reads of a node from PostgreSQL get no answer", func(_ *site, p *process) { p.deafen(2*lease + time.Second) }},
+	{"reads of a node from PostgreSQL get no answer", func(_ *site, p *process) { p.deafen(3*lease + time.Second) }},
 	{"stop a node for a moment", func(_ *site, p *process) {
 		p.signal(syscall.SIGSTOP)
 		time.Sleep(lease / 3)
