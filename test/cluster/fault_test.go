@@ -121,11 +121,11 @@ func TestFaults(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("BERTH_CLUSTER_FAULTS")); err == nil {
 		rounds = n
 	}
-	startSite(t, 3).endure(t, rounds)
+	startSite(t, 3).endure(t, rounds, schedule())
 }
 
 // endure has clients work while faults happen, and checks what they were promised.
-func (s *site) endure(t *testing.T, rounds int) {
+func (s *site) endure(t *testing.T, rounds int, list []fault) {
 	c := newChecker(t, s)
 	var ready sync.WaitGroup
 	var subscribers []*subscriber
@@ -161,7 +161,6 @@ func (s *site) endure(t *testing.T, rounds int) {
 		c.work.Go(func() { c.guard(fmt.Sprint("permit", i, "-")) })
 	}
 
-	list := schedule()
 	for i := range rounds {
 		time.Sleep(time.Duration(200+rand.IntN(800)) * time.Millisecond)
 		f, p := list[i%len(list)], s.processes[rand.IntN(len(s.processes))]

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/cli"
+	"github.com/berth-iot/berth/internal/clocktest"
 	"github.com/berth-iot/berth/internal/postgrestest"
 )
 
@@ -34,7 +35,9 @@ const lease = 3 * time.Second
 type process struct {
 	t         testing.TB
 	name, dir string
+	exe       string // that runs as a node
 	args      []string
+	clock     *clocktest.Clock // nil for that of the machine
 	database  *proxy
 	nats      []*proxy // one for each server
 	log       *os.File
@@ -92,9 +95,14 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// startSite starts n nodes and waits until all are ready. Clients connect through the balancer.
-func startSite(t testing.TB, n int) *site {
+// startSite starts n nodes and waits until all are ready. Clients connect through the balancer. clocks are
+// how wrong those of the nodes are; none for the machine's.
+func startSite(t testing.TB, n int, clocks ...time.Duration) *site {
 	t.Helper()
+	exe := os.Args[0]
+	if len(clocks) > 0 {
+		exe = clocktest.Build(t, "../../cmd/berth")
+	}
 	s := &site{t: t, postgres: &postgrestest.Cluster{}}
 	t.Cleanup(s.postgres.Stop)
 	u, err := url.Parse(s.postgres.Database(t))
@@ -105,7 +113,11 @@ func startSite(t testing.TB, n int) *site {
 	s.nats = startNATSServers(t)
 	first := ""
 	for i := range n {
-		p := &process{t: t, name: fmt.Sprint("node", i), dir: t.TempDir()}
+		p := &process{t: t, name: fmt.Sprint("node", i), dir: t.TempDir(), exe: exe}
+		if len(clocks) > 0 {
+			p.clock = clocktest.New(t)
+			p.clock.Set(t, clocks[i%len(clocks)])
+		}
 		p.database = startProxy(t, func() (net.Conn, error) { return net.Dial("unix", *s.socket.Load()) })
 		var bus []string
 		for i := range s.nats.options {
@@ -126,7 +138,7 @@ func startSite(t testing.TB, n int) *site {
 		p.await()
 		if i == 0 {
 			first = p.dir
-			if status, body, err := request(p.ready().HTTPPort, "POST", "/policies/plain", map[string]string{"policyDocument": allowAll}); err != nil || status != 200 {
+			if status, body, err := p.request(patience, "POST", "/policies/plain", map[string]string{"policyDocument": allowAll}); err != nil || status != 200 {
 				t.Fatalf("%d %s %v", status, body, err)
 			}
 		}
@@ -190,8 +202,11 @@ func (p *process) start() {
 	if p.closing {
 		return
 	}
-	p.cmd = exec.Command(os.Args[0], p.args...)
+	p.cmd = exec.Command(p.exe, p.args...)
 	p.cmd.Env = append(os.Environ(), asNode+"=1", "BERTH_ADMIN_ACCESS_KEY_ID="+adminID, "BERTH_ADMIN_SECRET_ACCESS_KEY="+adminSecret)
+	if p.clock != nil {
+		p.cmd.Env = append(p.cmd.Env, p.clock.Environment())
+	}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
@@ -209,6 +224,15 @@ func (p *process) start() {
 		time.Sleep(300 * time.Millisecond)
 		p.start()
 	}()
+}
+
+// request signs a request with the time of the node's clock and sends it.
+func (p *process) request(within time.Duration, method, path string, in any) (int, []byte, error) {
+	now := time.Now()
+	if p.clock != nil {
+		now = p.clock.Now()
+	}
+	return requestAt(now, within, p.ready().HTTPPort, method, path, in)
 }
 
 // cutNATS cuts the node off from all NATS servers, or mends that.
@@ -242,7 +266,7 @@ func (p *process) await() {
 	defer cancel()
 	for ctx.Err() == nil {
 		if r := p.ready(); r.HTTPPort != 0 {
-			if status, _, err := request(r.HTTPPort, "GET", "/readyz", nil); err == nil && status == 200 {
+			if status, _, err := p.request(patience, "GET", "/readyz", nil); err == nil && status == 200 {
 				return
 			}
 		}
