@@ -48,9 +48,10 @@ type Sessions struct {
 	epoch       time.Time    // an hour before Open, so that no later time is 0
 	clock       atomic.Int64 // milliseconds since epoch, coarse
 	generations atomic.Uint32
-	warned      atomic.Int64 // the second of the last warning about a client
-	rested      int          // of tickLoop: connections that gave memory back since returned
-	returned    time.Time    // of tickLoop: when the process last returned memory to the system
+	decisions   atomic.Uint64 // how often connections were to be decided on again
+	warned      atomic.Int64  // the second of the last warning about a client
+	rested      int           // of tickLoop: connections that gave memory back since returned
+	returned    time.Time     // of tickLoop: when the process last returned memory to the system
 
 	node     *cluster.Node // nil without a cluster
 	interest *cluster.Interest
@@ -484,6 +485,7 @@ func (a *Sessions) publishWill(w *mqtt.Will, from *router.Origin) {
 // their policies or the state of their certificates changed. The identifier "" stands for those who
 // know a policy by name.
 func (a *Sessions) Reauthorize(ctx context.Context, certificateIDs []string) {
+	a.decisions.Add(1) // for those that are being admitted, and in no list yet
 	var wanted map[string]bool
 	if certificateIDs != nil {
 		wanted = make(map[string]bool, len(certificateIDs))
