@@ -69,18 +69,21 @@ func TestFilesOnAllNodes(t *testing.T) {
 		"presignedUrlConfig": map[string]any{"roleArn": "arn:aws:iam::000000000000:role/r", "expiresInSec": 300}}, nil)
 	d := b.connect("D")
 	d.sub(1, "$aws/things/D/jobs/start-next/accepted")
-	d.pub(1, "$aws/things/D/jobs/start-next", `{}`)
 	var answer struct {
 		Execution struct{ JobDocument struct{ URL string } }
 	}
-	select {
-	case m := <-d.messages:
-		if err := json.Unmarshal(m.Payload, &answer); err != nil {
-			t.Fatalf("%s: %v", m.Payload, err)
+	eventually(t, "the device has the job", func() bool {
+		d.pub(1, "$aws/things/D/jobs/start-next", `{}`)
+		select {
+		case m := <-d.messages:
+			if err := json.Unmarshal(m.Payload, &answer); err != nil {
+				t.Fatalf("%s: %v", m.Payload, err)
+			}
+		case <-timeoutChannel():
+			t.Fatal("start-next was not answered")
 		}
-	case <-timeoutChannel():
-		t.Fatal("start-next was not answered")
-	}
+		return answer.Execution.JobDocument.URL != ""
+	})
 	for _, n := range c.nodes { // the address is of b
 		if status, got := n.get(t, answer.Execution.JobDocument.URL); status != 200 || !bytes.Equal(got, content) {
 			t.Errorf("%s: %d, %d bytes", n.cfg.Node, status, len(got))
