@@ -103,10 +103,25 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	return s, s.load(ctx)
 }
 
+// query runs a query of the store or of a transaction.
+type query func(query string, args []any, scan func(row store.Row) error) error
+
 func (s *Service) load(ctx context.Context) error {
+	st, err := s.read(func(query string, args []any, scan func(row store.Row) error) error {
+		return s.cfg.Store.Query(ctx, query, args, scan)
+	})
+	if err != nil {
+		return fmt.Errorf("read authorizers: %w", err)
+	}
+	s.state.Store(st)
+	s.cache.clear()
+	return nil
+}
+
+func (s *Service) read(query query) (*state, error) {
 	old := s.state.Load()
 	st := &state{byName: make(map[string]*Authorizer)}
-	err := s.cfg.Store.Query(ctx, `SELECT name, function, token_key, public_keys, signing_disabled, cache_http, status, created, modified
+	err := query(`SELECT name, function, token_key, public_keys, signing_disabled, cache_http, status, created, modified
 		FROM authorizer ORDER BY name`, nil, func(row store.Row) error {
 		var a Authorizer
 		var keys string
@@ -134,22 +149,19 @@ func (s *Service) load(ctx context.Context) error {
 		return nil
 	})
 	if err == nil {
-		err = s.cfg.Store.Query(ctx, `SELECT name FROM authorizer_default`, nil, func(row store.Row) error { return row.Scan(&st.usual) })
+		err = query(`SELECT name FROM authorizer_default`, nil, func(row store.Row) error { return row.Scan(&st.usual) })
 	}
-	if err != nil {
-		return fmt.Errorf("read authorizers: %w", err)
-	}
-	s.state.Store(st)
-	s.cache.clear()
-	return nil
+	return st, err
 }
 
 // Active reports whether any authorizer is ACTIVE. It is quick.
 func (s *Service) Active() bool { return s.state.Load().active }
 
 // Describe returns an authorizer, or registry.ErrNotFound.
-func (s *Service) Describe(name string) (*Authorizer, error) {
-	if a := s.state.Load().byName[name]; a != nil {
+func (s *Service) Describe(name string) (*Authorizer, error) { return s.state.Load().describe(name) }
+
+func (st *state) describe(name string) (*Authorizer, error) {
+	if a := st.byName[name]; a != nil {
 		return a, nil
 	}
 	return nil, notFound("authorizer %s not found", name)

@@ -92,7 +92,7 @@ func (s *Service) Create(ctx context.Context, a Authorizer) (*Authorizer, error)
 		return nil, err
 	}
 	now := s.cfg.Now().UnixMilli()
-	err := s.change(ctx, func(tx *store.Tx) error {
+	err := s.change(ctx, func(tx *store.Tx, st *state) error {
 		keys, err := json.Marshal(a.PublicKeys)
 		if err != nil {
 			return err
@@ -118,13 +118,18 @@ func number(b bool) int64 {
 	return 0
 }
 
-// change writes and reads the result back.
-func (s *Service) change(ctx context.Context, fn func(tx *store.Tx) error) error {
+// change writes and reads the result back. fn gets what there is in its transaction: another node may have
+// changed it a moment ago.
+func (s *Service) change(ctx context.Context, fn func(tx *store.Tx, st *state) error) error {
 	s.write.Lock()
 	defer s.write.Unlock()
 	if err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		tx.Note(Feed, "")
-		return fn(tx)
+		st, err := s.read(tx.Query)
+		if err != nil {
+			return err
+		}
+		return fn(tx, st)
 	}); err != nil {
 		return err
 	}
@@ -144,8 +149,8 @@ func (s *Service) Reload([]string) error {
 // Update changes an authorizer; whether tokens are signed cannot change. registry.ErrNotFound,
 // registry.ErrInvalid.
 func (s *Service) Update(ctx context.Context, name string, up Update) (*Authorizer, error) {
-	err := s.change(ctx, func(tx *store.Tx) error {
-		old, err := s.Describe(name)
+	err := s.change(ctx, func(tx *store.Tx, st *state) error {
+		old, err := st.describe(name)
 		if err != nil {
 			return err
 		}
@@ -183,15 +188,15 @@ func (s *Service) Update(ctx context.Context, name string, up Update) (*Authoriz
 // Delete removes an authorizer that is INACTIVE and nobody's default. registry.ErrNotFound,
 // registry.ErrDeleteConflict.
 func (s *Service) Delete(ctx context.Context, name string) error {
-	return s.change(ctx, func(tx *store.Tx) error {
-		a, err := s.Describe(name)
+	return s.change(ctx, func(tx *store.Tx, st *state) error {
+		a, err := st.describe(name)
 		if err != nil {
 			return err
 		}
 		conflict := func(format string, args ...any) error {
 			return &registry.Error{Kind: registry.ErrDeleteConflict, Message: fmt.Sprintf(format, args...)}
 		}
-		if s.state.Load().usual == name {
+		if st.usual == name {
 			return conflict("authorizer %s is the default authorizer: call ClearDefaultAuthorizer first", name)
 		}
 		if s.cfg.InUse != nil {
@@ -210,25 +215,28 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 // SetDefault makes an authorizer decide over clients that name none. registry.ErrNotFound,
 // registry.ErrAlreadyExists while another one is the default.
 func (s *Service) SetDefault(ctx context.Context, name string) (*Authorizer, error) {
-	a, err := s.Describe(name)
-	if err != nil {
-		return nil, err
-	}
-	err = s.change(ctx, func(tx *store.Tx) error {
-		if usual := s.state.Load().usual; usual != "" && usual != name {
+	var a *Authorizer
+	err := s.change(ctx, func(tx *store.Tx, st *state) (err error) {
+		if a, err = st.describe(name); err != nil {
+			return err
+		}
+		if usual := st.usual; usual != "" && usual != name {
 			return &registry.Error{Kind: registry.ErrAlreadyExists, Message: fmt.Sprintf("authorizer %s is the default authorizer: call ClearDefaultAuthorizer first", usual),
 				ID: usual, ARN: s.cfg.ARN("authorizer/" + usual)}
 		}
-		_, err := tx.Exec(`INSERT INTO authorizer_default (one, name) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET name = excluded.name`, name)
+		_, err = tx.Exec(`INSERT INTO authorizer_default (one, name) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET name = excluded.name`, name)
 		return err
 	})
-	return a, err
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // ClearDefault leaves clients that name no authorizer without one. registry.ErrNotFound if there is
 // no default.
 func (s *Service) ClearDefault(ctx context.Context) error {
-	return s.change(ctx, func(tx *store.Tx) error {
+	return s.change(ctx, func(tx *store.Tx, st *state) error {
 		n, err := tx.Exec(`DELETE FROM authorizer_default`)
 		if err == nil && n == 0 {
 			return notFound("there is no default authorizer")

@@ -59,6 +59,10 @@ func (n *Node) changeLoop(ctx context.Context) {
 // ReadTimeout bounds what nodes read again because others have changed it.
 const ReadTimeout = 15 * time.Second
 
+// Patience is how long a node waits for an answer of the database before it asks again, or does without, so as
+// not to go on with what it knew: a network may swallow answers.
+func (n *Node) Patience() time.Duration { return min(ReadTimeout, n.lease/3) }
+
 // followPage is the number of changes read at a time.
 const followPage = 2000
 
@@ -66,14 +70,13 @@ const followPage = 2000
 func (n *Node) follow(ctx context.Context) error {
 	n.following.Lock()
 	defer n.following.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, ReadTimeout) // a network may swallow the answer
-	defer cancel()
 	for {
-		since, newest, rows := n.version.Load(), int64(0), 0
+		since, newest, rows, asked := n.version.Load(), int64(0), 0, clock()
 		keys := make(map[string][]string)
 		var kinds []string
 		// A commit's changes have one number: a page ends with the last whole one.
-		err := n.db.Query(ctx, `SELECT version, instance, kind, key FROM cluster_change
+		page, cancel := context.WithTimeout(ctx, n.Patience())
+		err := n.db.Query(page, `SELECT version, instance, kind, key FROM cluster_change
 			WHERE version > ? AND version <= (SELECT coalesce(max(version), 0) FROM (SELECT version FROM cluster_change WHERE version > ? ORDER BY version LIMIT ?) AS page)
 			ORDER BY version, number`, []any{since, since, followPage}, func(row store.Row) error {
 			var instance, kind, key string
@@ -90,21 +93,43 @@ func (n *Node) follow(ctx context.Context) error {
 			keys[kind] = append(keys[kind], key)
 			return nil
 		})
+		cancel()
+		if err == nil {
+			n.heard.Store(asked)
+		}
 		if err != nil || rows == 0 {
 			return err
 		}
-		for _, kind := range kinds {
-			if handle := n.handlers[kind]; handle != nil {
-				if err := handle(keys[kind]); err != nil {
-					return fmt.Errorf("%s: %w", kind, err)
-				}
-			}
+		if err := n.tell(kinds, keys); err != nil {
+			return err
 		}
 		n.version.Store(newest)
 		if rows < followPage {
 			return nil
 		}
 	}
+}
+
+// tell tells of changes. That may take long, as when many connections have to be decided on again, and is no
+// reason to let clients go.
+func (n *Node) tell(kinds []string, keys map[string][]string) error {
+	n.telling.Store(true)
+	began := clock()
+	defer func() {
+		if now := clock(); now-began > int64(pollPause) {
+			n.heard.Store(now)
+			n.wake()
+		}
+		n.telling.Store(false)
+	}()
+	for _, kind := range kinds {
+		if handle := n.handlers[kind]; handle != nil {
+			if err := handle(keys[kind]); err != nil {
+				return fmt.Errorf("%s: %w", kind, err)
+			}
+		}
+	}
+	return nil
 }
 
 // Applied is the number of the last change that was heard of.

@@ -63,6 +63,8 @@ type Node struct {
 	duties   []duty
 
 	version atomic.Int64 // of the last change that was heard of
+	heard   atomic.Int64 // when it was last asked what others have changed, and answered; by clock
+	telling atomic.Bool  // those who have to hear of it are being told
 	peers   atomic.Pointer[[]Peer]
 	leads   atomic.Bool
 	counted chan time.Duration // commits have been possible for so long: a census may begin
@@ -132,8 +134,15 @@ func (n *Node) Name() string { return n.m.Name() }
 func (n *Node) Bus() *Bus { return n.bus }
 
 // Alive reports whether this node may act for its clients: nobody may declare it dead for a fifth of its
-// lease.
-func (n *Node) Alive() bool { return n.m.Remaining() > n.lease/5 }
+// lease, and it has heard what others have changed, such as who may do what, within four fifths of it.
+func (n *Node) Alive() bool {
+	return n.m.Remaining() > n.lease/5 && (n.telling.Load() || clock()-n.heard.Load() < int64(n.lease-n.lease/5))
+}
+
+// began is where clock counts from, which goes on while the process is stopped and when the time of day is set.
+var began = time.Now()
+
+func clock() int64 { return int64(time.Since(began)) }
 
 // Remaining is how long nobody may declare this node dead.
 func (n *Node) Remaining() time.Duration { return n.m.Remaining() }
@@ -237,6 +246,9 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	n.steady = time.Now()
 	n.last = n.steady
+	if err := n.follow(ctx); err != nil { // what was changed while this node read what there is
+		return fmt.Errorf("join the cluster: read the changes of other nodes: %w", err)
+	}
 	n.beat(ctx)
 	if err := n.census(ctx, 0); err != nil {
 		return fmt.Errorf("join the cluster: %w", err)

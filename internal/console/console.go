@@ -48,6 +48,8 @@ type Config struct {
 	Operation func(r *http.Request) Operation
 	// WebSocket upgrades a request to MQTT for the caller that CallerOf returns, until the time given.
 	WebSocket http.HandlerFunc
+	// Shared says that other servers have the store too: a session opened on one is good on all.
+	Shared bool
 	// AllowInsecure lets people sign in over plain HTTP from other machines.
 	AllowInsecure bool
 	Log           *slog.Logger
@@ -91,6 +93,7 @@ func Open(ctx context.Context, cfg Config) (*Console, error) {
 	if c.sessions, err = openSessions(ctx, cfg.Store, cfg.Now, c.stands); err != nil {
 		return nil, err
 	}
+	c.sessions.shared = cfg.Shared
 	c.mux.Handle("GET /{$}", pages.index())
 	c.mux.Handle("GET /console/assets/{name}", pages)
 	c.mux.Handle("GET /console/docs/{path...}", documentation)

@@ -62,12 +62,13 @@ type sessions struct {
 	now func() time.Time
 	// stands reports whether what a session was made with still holds, and the role it now has.
 	stands func(s *session) (role string, ok bool)
+	shared bool // with other nodes of a cluster
 
 	mu   sync.Mutex
 	byID map[string]*session
 }
 
-var sessionTable = &store.Table{Name: "console_session", Key: 1, Columns: []string{"id", "who", "role", "proof", "created_at", "seen_at"}}
+var sessionTable = &store.Table{Name: "console_session", Key: 1, Feed: Feed, Columns: []string{"id", "who", "role", "proof", "created_at", "seen_at"}}
 
 func openSessions(ctx context.Context, db *store.DB, now func() time.Time, stands func(*session) (string, bool)) (*sessions, error) {
 	all := &sessions{db: db, now: now, stands: stands, byID: make(map[string]*session)}
@@ -147,10 +148,7 @@ func (all *sessions) of(r *http.Request) (*session, string) {
 	if err != nil || len(cookie.Value) > 64 {
 		return nil, ""
 	}
-	id := identifier(cookie.Value)
-	all.mu.Lock()
-	s := all.byID[id]
-	all.mu.Unlock()
+	s := all.find(r.Context(), identifier(cookie.Value))
 	if s == nil {
 		return nil, ""
 	}
@@ -174,8 +172,13 @@ func (all *sessions) of(r *http.Request) (*session, string) {
 
 // check ends a session that is over or was made with what no longer holds; else it returns the role.
 func (all *sessions) check(s *session, now time.Time) (role string, ok bool) {
-	if role, ok = all.stands(s); !ok || now.After(s.ends()) {
+	role, ok = all.stands(s)
+	switch {
+	case now.After(s.ends()), !ok && !(all.shared && s.who == PasswordUser):
 		all.end(s)
+		return "", false
+	case !ok: // the password of another node may be another
+		all.drop(s)
 		return "", false
 	}
 	return role, true
@@ -183,6 +186,12 @@ func (all *sessions) check(s *session, now time.Time) (role string, ok bool) {
 
 // end ends a session and closes its connections.
 func (all *sessions) end(s *session) {
+	all.drop(s)
+	all.db.Delete(sessionTable, [][]any{{s.id}}, nil)
+}
+
+// drop closes a session's connections and forgets it.
+func (all *sessions) drop(s *session) {
 	all.mu.Lock()
 	delete(all.byID, s.id)
 	all.mu.Unlock()
@@ -194,7 +203,6 @@ func (all *sessions) end(s *session) {
 	for c := range conns {
 		c.Close()
 	}
-	all.db.Delete(sessionTable, [][]any{{s.id}}, nil)
 }
 
 // sweepEvery is how often it is looked which sessions are over.

@@ -116,8 +116,7 @@ func (d *Domains) Create(ctx context.Context, c Configuration) (*Configuration, 
 	if err := d.check(&c.Settings); err != nil {
 		return nil, err
 	}
-	err := d.change(ctx, func(tx *store.Tx) error {
-		st := d.state.Load()
+	err := d.change(ctx, func(tx *store.Tx, st *state) error {
 		if old := st.byName[c.Name]; old != nil {
 			return &registry.Error{Kind: registry.ErrAlreadyExists, Message: fmt.Sprintf("domain configuration %s already exists", c.Name), ID: c.Name, ARN: old.ARN}
 		}
@@ -157,13 +156,18 @@ func put(tx *store.Tx, c *Configuration) error {
 	return err
 }
 
-// change writes and reads the result back.
-func (d *Domains) change(ctx context.Context, fn func(tx *store.Tx) error) error {
+// change writes and reads the result back. fn gets what there is in its transaction: another node may have
+// changed it a moment ago.
+func (d *Domains) change(ctx context.Context, fn func(tx *store.Tx, st *state) error) error {
 	d.write.Lock()
 	defer d.write.Unlock()
 	if err := d.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		tx.Note(Feed, "")
-		return fn(tx)
+		st, err := d.read(tx.Query)
+		if err != nil {
+			return err
+		}
+		return fn(tx, st)
 	}); err != nil {
 		return err
 	}
@@ -194,8 +198,8 @@ func (d *Domains) Update(ctx context.Context, name string, up Update) (*Configur
 	if up.RemoveAuthorizer && up.Authorizer != nil {
 		return nil, refuse(registry.ErrInvalid, "authorizerConfig cannot be given and removed at once")
 	}
-	err := d.change(ctx, func(tx *store.Tx) error {
-		old, err := d.Describe(name)
+	err := d.change(ctx, func(tx *store.Tx, st *state) error {
+		old, err := st.describe(name)
 		if err != nil {
 			return err
 		}
@@ -238,8 +242,8 @@ func (d *Domains) Update(ctx context.Context, name string, up Update) (*Configur
 
 // Delete removes a configuration that is DISABLED. registry.ErrNotFound, registry.ErrInvalid.
 func (d *Domains) Delete(ctx context.Context, name string) error {
-	return d.change(ctx, func(tx *store.Tx) error {
-		c, err := d.Describe(name)
+	return d.change(ctx, func(tx *store.Tx, st *state) error {
+		c, err := st.describe(name)
 		if err != nil {
 			return err
 		}

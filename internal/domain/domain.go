@@ -151,9 +151,23 @@ func Open(ctx context.Context, cfg Config) (*Domains, error) {
 	return d, d.load(ctx)
 }
 
+// query runs a query of the store or of a transaction.
+type query func(query string, args []any, scan func(row store.Row) error) error
+
 func (d *Domains) load(ctx context.Context) error {
+	st, err := d.read(func(query string, args []any, scan func(row store.Row) error) error {
+		return d.cfg.Store.Query(ctx, query, args, scan)
+	})
+	if err != nil {
+		return fmt.Errorf("read domain configurations: %w", err)
+	}
+	d.state.Store(st)
+	return nil
+}
+
+func (d *Domains) read(query query) (*state, error) {
 	st := &state{byName: make(map[string]*Configuration), byDomain: make(map[string]*Configuration)}
-	err := d.cfg.Store.Query(ctx, `SELECT c.name, c.type, c.domain, c.certificate, c.validation, c.settings, c.created, c.status_changed,
+	err := query(`SELECT c.name, c.type, c.domain, c.certificate, c.validation, c.settings, c.created, c.status_changed,
 		coalesce(s.chain, ''), s.sealed_key FROM domain_configuration c LEFT JOIN server_certificate s ON s.arn = c.certificate`, nil, func(row store.Row) error {
 		var c Configuration
 		var settings, chain string
@@ -176,14 +190,13 @@ func (d *Domains) load(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("read domain configurations: %w", err)
+		return nil, err
 	}
 	if st.usual == nil {
 		st.add(d, d.untouched())
 	}
 	slices.Sort(st.names)
-	d.state.Store(st)
-	return nil
+	return st, nil
 }
 
 // untouched is the default configuration before anybody changed it.
@@ -215,8 +228,10 @@ func (d *Domains) Lookup(serverName string) *Configuration {
 }
 
 // Describe returns a configuration, or registry.ErrNotFound.
-func (d *Domains) Describe(name string) (*Configuration, error) {
-	if c := d.state.Load().byName[name]; c != nil {
+func (d *Domains) Describe(name string) (*Configuration, error) { return d.state.Load().describe(name) }
+
+func (st *state) describe(name string) (*Configuration, error) {
+	if c := st.byName[name]; c != nil {
 		return c, nil
 	}
 	return nil, refuse(registry.ErrNotFound, "domain configuration %s not found", name)

@@ -59,6 +59,9 @@ type Files struct {
 
 	// changing keeps a deletion from taking the content of an upload of the same bytes.
 	changing sync.Mutex
+
+	changed chan struct{} // nil without a cluster: another node has uploaded or deleted something
+	pulling sync.Mutex
 }
 
 // Open prepares the table and the folder, and makes the key of signatures at the first time; now may
@@ -132,17 +135,36 @@ func (f *Files) Put(ctx context.Context, name, wanted string, content io.Reader)
 		d.Sync()
 		d.Close()
 	}
-	err = f.db.Write(ctx, func(tx *store.Tx) error {
-		if err := tx.QueryRow(`SELECT coalesce(max(version), 0) + 1 FROM file WHERE name = ?`, []any{name}, &v.Version); err != nil {
-			return err
-		}
-		_, err := tx.Exec(`INSERT INTO file (name, version, sha256, size, created_at) VALUES (?, ?, ?, ?, ?)`, name, v.Version, v.SHA256, size, v.Created.UnixMilli())
-		return err
-	})
+	err = f.name(ctx, v)
 	if err != nil {
 		return nil, fmt.Errorf("store file %q: %w", name, err)
 	}
 	return v, nil
+}
+
+// name makes a content that is in the folder the next version of its name.
+func (f *Files) name(ctx context.Context, v *File) error {
+	for tries := 0; ; tries++ {
+		if f.changed != nil {
+			if err := f.push(ctx, v.SHA256); err != nil {
+				return err
+			}
+		}
+		err := f.db.Write(ctx, func(tx *store.Tx) error {
+			if err := f.whole(tx, v.SHA256, v.Size); err != nil {
+				return err
+			}
+			if err := tx.QueryRow(`SELECT coalesce(max(version), 0) + 1 FROM file WHERE name = ?`, []any{v.Name}, &v.Version); err != nil {
+				return err
+			}
+			tx.Note(Feed, v.SHA256)
+			_, err := tx.Exec(`INSERT INTO file (name, version, sha256, size, created_at) VALUES (?, ?, ?, ?, ?)`, v.Name, v.Version, v.SHA256, v.Size, v.Created.UnixMilli())
+			return err
+		})
+		if tries == 3 || !errors.Is(err, errShare) {
+			return err
+		}
+	}
 }
 
 func scan(row store.Row) (*File, error) {
@@ -182,6 +204,12 @@ func (f *Files) List(ctx context.Context) ([]*File, error) {
 // Open returns the content of a version; the caller closes it.
 func (f *Files) Open(v *File) (*os.File, error) {
 	file, err := os.Open(f.path(v.SHA256))
+	if errors.Is(err, fs.ErrNotExist) && f.changed != nil {
+		if err := f.pull(context.Background(), v.SHA256); err != nil {
+			return nil, fmt.Errorf("read file %q: %w", v.Name, err)
+		}
+		file, err = os.Open(f.path(v.SHA256))
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: the content of %q is gone", ErrNotFound, v.Name)
 	}
@@ -209,7 +237,16 @@ func (f *Files) Delete(ctx context.Context, name string) error {
 		if err == nil && n == 0 {
 			err = fmt.Errorf("%w: %q", ErrNotFound, name)
 		}
-		return err
+		if err != nil || f.changed == nil {
+			return err
+		}
+		for _, sum := range orphans {
+			if _, err := tx.Exec(`DELETE FROM cluster_file WHERE sha256 = ?`, sum); err != nil {
+				return err
+			}
+			tx.Note(Feed, sum)
+		}
+		return nil
 	})
 	if err != nil {
 		return err

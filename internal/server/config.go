@@ -141,6 +141,8 @@ func (c *Config) Check() error {
 		return errors.New("rule-databases: want NAME=postgres://user:password@host/database, several separated by spaces")
 	case c.TableDatabase != "" && !strings.HasPrefix(c.TableDatabase, "postgres://") && !strings.HasPrefix(c.TableDatabase, "postgresql://"):
 		return errors.New("table-database: want a URL such as postgres://user:password@host/database")
+	case c.TableDatabase != "" && c.Cluster != "":
+		return errors.New("table-database: tables of readings have one writer, so that nodes cannot share them; leave it out, and each node has its own")
 	case c.TableRetention < 0 || c.TableRetention > 0 && c.TableRetention < time.Second:
 		return fmt.Errorf("table-retention: %v is neither 0 nor a second or more", c.TableRetention)
 	case c.TableMaxBytes < 0:

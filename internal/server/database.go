@@ -32,6 +32,9 @@ func (c *Config) store(ctx context.Context, log *slog.Logger) (db *store.DB, nod
 	if err != nil {
 		return nil, nil, err
 	}
+	if c.Cluster != "" {
+		log.Info("tables of readings are this node's own: they have what rules on this node have written")
+	}
 	shown, _ := store.ParseURL(c.Database)
 	log.Info("the state is in PostgreSQL", "database", shown)
 	if _, err := os.Stat(filepath.Join(c.Data, store.FileName)); err == nil {

@@ -21,6 +21,7 @@ type pages struct {
 func (p *pages) open(ctx context.Context, cfg *Config, c console.Config, own *admin.Handler) (err error) {
 	p.own = own
 	c.Data, c.AllowInsecure, c.Operation = cfg.Data, cfg.AllowInsecure, p.operation
+	c.Shared = cfg.Cluster != ""
 	p.console, err = console.Open(ctx, c)
 	return err
 }

@@ -252,6 +252,9 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if err != nil {
 		return nil, err
 	}
+	if err := s.shareFiles(run, stored, secrets); err != nil {
+		return nil, err
+	}
 	if s.rules, err = rules.Open(ctx, rules.Config{Store: s.db, Router: routes, Registry: reg, Shadows: s.shadows, Tables: s.tables, Topics: limits.Topics, MaxRules: cfg.MaxRules,
 		Lambda: hooks.Lambda, Object: where.bytes(cfg.Region), Connections: cfg.connections(), Seal: secrets.Seal, Unseal: secrets.Unseal, Log: log}); err != nil {
 		return nil, err
@@ -322,6 +325,9 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	planes := http.NewServeMux()
 	planes.Handle("/", api)
 	planes.Handle("/berth/", own)
+	if err := s.sharePassword(ctx, secrets); err != nil {
+		return nil, err
+	}
 	if err := pages.open(ctx, &cfg, console.Config{Store: s.db, Keys: keys, API: planes, WebSocket: caller.webSocket, Log: log}, own); err != nil {
 		return nil, err
 	}
@@ -338,7 +344,9 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Server, err er
 	if s.node != nil {
 		gauges.Cluster(s.node, nodes)
 		s.follow(reg, keys, kinds, others)
-		if err := s.startNode(run, nodes); err != nil {
+		s.node.OnChange(files.Feed, stored.Reload)
+		s.node.OnChange(console.Feed, pages.console.Reload)
+		if err := s.startNode(run, nodes, secrets); err != nil {
 			return nil, err
 		}
 	}

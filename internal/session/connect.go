@@ -227,6 +227,7 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect, authenticator Authent
 		}
 	}
 
+	decisions := a.decisions.Load()
 	if authenticator != nil {
 		if ref := c.authenticate(ctx, p, authenticator); ref != nil {
 			return ref
@@ -287,6 +288,9 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect, authenticator Authent
 	case err != nil:
 		a.log.Error("connect", "client_id", r.ClientID, "error", err)
 		return &refusal{mqtt.ServerUnavailable, err.Error()}
+	}
+	if a.decisions.Load() != decisions { // what it may do may have changed since it was read
+		c.reauthorize(ctx)
 	}
 	return nil
 }

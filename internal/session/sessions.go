@@ -3,6 +3,7 @@ package session
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -47,9 +48,10 @@ type Sessions struct {
 	epoch       time.Time    // an hour before Open, so that no later time is 0
 	clock       atomic.Int64 // milliseconds since epoch, coarse
 	generations atomic.Uint32
-	warned      atomic.Int64 // the second of the last warning about a client
-	rested      int          // of tickLoop: connections that gave memory back since returned
-	returned    time.Time    // of tickLoop: when the process last returned memory to the system
+	decisions   atomic.Uint64 // how often connections were to be decided on again
+	warned      atomic.Int64  // the second of the last warning about a client
+	rested      int           // of tickLoop: connections that gave memory back since returned
+	returned    time.Time     // of tickLoop: when the process last returned memory to the system
 
 	node     *cluster.Node // nil without a cluster
 	interest *cluster.Interest
@@ -434,6 +436,7 @@ func (a *Sessions) publishWill(w *mqtt.Will, from *router.Origin) {
 // their policies or the state of their certificates changed. The identifier "" stands for those who
 // know a policy by name.
 func (a *Sessions) Reauthorize(ctx context.Context, certificateIDs []string) {
+	a.decisions.Add(1) // for those that are being admitted, and in no list yet
 	var wanted map[string]bool
 	if certificateIDs != nil {
 		wanted = make(map[string]bool, len(certificateIDs))
@@ -449,18 +452,28 @@ func (a *Sessions) Reauthorize(ctx context.Context, certificateIDs []string) {
 		}
 	}
 	a.mu.Unlock()
-	for _, c := range conns {
-		c.reauthorize(ctx)
+	for i, c := range conns {
+		if err := c.reauthorize(ctx); a.node != nil && errors.Is(err, context.DeadlineExceeded) {
+			for _, c := range conns[i:] { // none goes on with what it was allowed for longer than this
+				c.end(ending{ServerError, mqtt.ServerUnavailable, "what the client may do could not be read again"})
+			}
+			return
+		}
 	}
 }
 
-// reauthorize decides again over a connection.
-func (c *Conn) reauthorize(ctx context.Context) {
+// reauthorize decides again over a connection. The error is that of the decision, which ends it.
+func (c *Conn) reauthorize(ctx context.Context) error {
 	a, r := c.all, c.request
 	if c.custom != nil {
 		c.custom.deciding.Lock()
 		defer c.custom.deciding.Unlock()
 		r.Grant = c.custom.grant.Load()
+	}
+	if a.node != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.node.Patience())
+		defer cancel()
 	}
 	access, err := a.authority.Access(ctx, &r)
 	switch {
@@ -472,6 +485,7 @@ func (c *Conn) reauthorize(ctx context.Context) {
 	default:
 		c.setAccess(access)
 	}
+	return err
 }
 
 // endAll ends every connection.

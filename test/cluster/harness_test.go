@@ -138,6 +138,11 @@ func (n *node) stop() {
 
 // request signs and sends a request to a node's loopback listener.
 func request(port int, method, path string, in any) (int, []byte, error) {
+	return requestAt(time.Now(), 30*time.Second, port, method, path, in)
+}
+
+// requestAt is request with the time of the signature and how long the answer may take.
+func requestAt(now time.Time, within time.Duration, port int, method, path string, in any) (int, []byte, error) {
 	var body []byte
 	header := http.Header{}
 	switch v := in.(type) {
@@ -159,8 +164,8 @@ func request(port int, method, path string, in any) (int, []byte, error) {
 	}
 	r.Header = header
 	s := sigv4.Signer{AccessKeyID: adminID, SecretAccessKey: adminSecret, Region: "us-east-1", Service: "iot"}
-	s.Sign(r, body, time.Now())
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	s.Sign(r, body, now)
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	resp, err := http.DefaultClient.Do(r.WithContext(ctx))
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/cli"
+	"github.com/berth-iot/berth/internal/clocktest"
 	"github.com/berth-iot/berth/internal/postgrestest"
 )
 
@@ -32,11 +33,14 @@ const lease = 3 * time.Second
 // process is a node in a process of its own, which is started again whenever it ends, as an init system
 // would.
 type process struct {
-	t              testing.TB
-	name, dir      string
-	args           []string
-	database, nats *proxy
-	log            *os.File
+	t         testing.TB
+	name, dir string
+	exe       string // that runs as a node
+	args      []string
+	clock     *clocktest.Clock // nil for that of the machine
+	database  *proxy
+	nats      []*proxy // one for each server
+	log       *os.File
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -50,10 +54,12 @@ type process struct {
 type site struct {
 	t         testing.TB
 	postgres  *postgrestest.Cluster
+	nats      *natsServers
 	processes []*process
 	socket    atomic.Pointer[string] // of the PostgreSQL that takes writes
 	balancer  *proxy
 	next      int
+	drains    int // that a point has ended
 	mu        sync.Mutex
 }
 
@@ -89,9 +95,14 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// startSite starts n nodes and waits until all are ready. Clients connect through the balancer.
-func startSite(t testing.TB, n int) *site {
+// startSite starts n nodes and waits until all are ready. Clients connect through the balancer. clocks are
+// how wrong those of the nodes are; none for the machine's.
+func startSite(t testing.TB, n int, clocks ...time.Duration) *site {
 	t.Helper()
+	exe := os.Args[0]
+	if len(clocks) > 0 {
+		exe = clocktest.Build(t, "../../cmd/berth")
+	}
 	s := &site{t: t, postgres: &postgrestest.Cluster{}}
 	t.Cleanup(s.postgres.Stop)
 	u, err := url.Parse(s.postgres.Database(t))
@@ -99,19 +110,24 @@ func startSite(t testing.TB, n int) *site {
 		t.Fatal(err)
 	}
 	s.serve(u.Query().Get("host"))
-	nats, _ := startNATS(t)
-	natsURL, err := url.Parse(nats)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.nats = startNATSServers(t)
 	first := ""
 	for i := range n {
-		p := &process{t: t, name: fmt.Sprint("node", i), dir: t.TempDir()}
+		p := &process{t: t, name: fmt.Sprint("node", i), dir: t.TempDir(), exe: exe}
+		if len(clocks) > 0 {
+			p.clock = clocktest.New(t)
+			p.clock.Set(t, clocks[i%len(clocks)])
+		}
 		p.database = startProxy(t, func() (net.Conn, error) { return net.Dial("unix", *s.socket.Load()) })
-		p.nats = startProxy(t, func() (net.Conn, error) { return net.Dial("tcp", natsURL.Host) })
+		var bus []string
+		for i := range s.nats.options {
+			to := startProxy(t, func() (net.Conn, error) { return net.Dial("tcp", s.nats.address(i)) })
+			p.nats = append(p.nats, to)
+			bus = append(bus, "nats://"+to.address())
+		}
 		database := fmt.Sprintf("postgres://berth@127.0.0.1:%d%s?sslmode=disable&connect_timeout=2", p.database.port(), u.Path)
 		configure(t, "", "", "", p.dir, first)
-		p.args = []string{"serve", "--data", p.dir, "--database", database, "--cluster", "nats://" + p.nats.address(), "--node", p.name,
+		p.args = []string{"serve", "--data", p.dir, "--database", database, "--cluster", strings.Join(bus, ","), "--node", p.name,
 			"--cluster-lease", lease.String(), "--mqtt", "127.0.0.1:0", "--https", "127.0.0.1:0", "--http", fmt.Sprint("127.0.0.1:", freePort(t)),
 			"--mqtt-plain", fmt.Sprint("127.0.0.1:", freePort(t)), "--plain-policy", "plain", "--semantics", "mqtt"}
 		if p.log, err = os.Create(filepath.Join(t.TempDir(), p.name+".log")); err != nil {
@@ -122,7 +138,7 @@ func startSite(t testing.TB, n int) *site {
 		p.await()
 		if i == 0 {
 			first = p.dir
-			if status, body, err := request(p.ready().HTTPPort, "POST", "/policies/plain", map[string]string{"policyDocument": allowAll}); err != nil || status != 200 {
+			if status, body, err := p.request(patience, "POST", "/policies/plain", map[string]string{"policyDocument": allowAll}); err != nil || status != 200 {
 				t.Fatalf("%d %s %v", status, body, err)
 			}
 		}
@@ -159,7 +175,17 @@ func (s *site) dial() (net.Conn, error) {
 	return nil, fmt.Errorf("no node can be reached")
 }
 
-type ports struct{ HTTPPort, PlainPort int }
+// at is the node that listens at an address of clients.
+func (s *site) at(a net.Addr) *process {
+	for _, p := range s.processes {
+		if to, ok := a.(*net.TCPAddr); ok && to.Port == p.ready().PlainPort {
+			return p
+		}
+	}
+	return nil
+}
+
+type ports struct{ HTTPPort, PlainPort, MQTTPort int }
 
 // ready reads where the node can be reached; zero while it never was.
 func (p *process) ready() (r ports) {
@@ -176,8 +202,11 @@ func (p *process) start() {
 	if p.closing {
 		return
 	}
-	p.cmd = exec.Command(os.Args[0], p.args...)
+	p.cmd = exec.Command(p.exe, p.args...)
 	p.cmd.Env = append(os.Environ(), asNode+"=1", "BERTH_ADMIN_ACCESS_KEY_ID="+adminID, "BERTH_ADMIN_SECRET_ACCESS_KEY="+adminSecret)
+	if p.clock != nil {
+		p.cmd.Env = append(p.cmd.Env, p.clock.Environment())
+	}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
@@ -195,6 +224,22 @@ func (p *process) start() {
 		time.Sleep(300 * time.Millisecond)
 		p.start()
 	}()
+}
+
+// request signs a request with the time of the node's clock and sends it.
+func (p *process) request(within time.Duration, method, path string, in any) (int, []byte, error) {
+	now := time.Now()
+	if p.clock != nil {
+		now = p.clock.Now()
+	}
+	return requestAt(now, within, p.ready().HTTPPort, method, path, in)
+}
+
+// cutNATS cuts the node off from all NATS servers, or mends that.
+func (p *process) cutNATS(torn bool) {
+	for _, to := range p.nats {
+		to.cut(torn)
+	}
 }
 
 // signal sends a signal to the process that runs now and returns what is closed when it has ended.
@@ -221,7 +266,7 @@ func (p *process) await() {
 	defer cancel()
 	for ctx.Err() == nil {
 		if r := p.ready(); r.HTTPPort != 0 {
-			if status, _, err := request(r.HTTPPort, "GET", "/readyz", nil); err == nil && status == 200 {
+			if status, _, err := p.request(patience, "GET", "/readyz", nil); err == nil && status == 200 {
 				return
 			}
 		}

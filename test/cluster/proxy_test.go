@@ -1,9 +1,9 @@
 package cluster
 
 import (
-	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -13,12 +13,21 @@ type proxy struct {
 	listener net.Listener
 	dial     func() (net.Conn, error)
 
+	trap atomic.Pointer[trap]
+
 	mu    sync.Mutex
 	ready sync.Cond
 	torn  bool
 	ended bool
 	conns map[net.Conn]struct{}
 }
+
+// link is a connection through a proxy.
+type link struct{ client, server net.Conn }
+
+// trap looks at bytes before they go on to the server, or back. It returns how many do; if not all, the
+// connection ends after them.
+type trap func(l *link, back bool, b []byte) int
 
 func startProxy(t testing.TB, dial func() (net.Conn, error)) *proxy {
 	t.Helper()
@@ -51,6 +60,15 @@ func (p *proxy) cut(torn bool) {
 	defer p.mu.Unlock()
 	p.torn = torn
 	p.ready.Broadcast()
+}
+
+// drop ends all connections; while the network is torn, new ones come about no more than before.
+func (p *proxy) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
 }
 
 func (p *proxy) close() {
@@ -106,16 +124,21 @@ func (p *proxy) serve(in net.Conn) {
 		delete(p.conns, out)
 	}()
 	done := make(chan struct{}, 2)
-	for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
+	l := &link{in, out}
+	for _, back := range []bool{false, true} {
 		go func() {
-			p.copy(way[1], way[0])
+			p.copy(l, back)
 			done <- struct{}{}
 		}()
 	}
 	<-done
 }
 
-func (p *proxy) copy(to io.Writer, from io.Reader) {
+func (p *proxy) copy(l *link, back bool) {
+	from, to := l.client, l.server
+	if back {
+		from, to = to, from
+	}
 	b := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(b)
@@ -123,7 +146,11 @@ func (p *proxy) copy(to io.Writer, from io.Reader) {
 			if !p.pass() {
 				return
 			}
-			if _, err := to.Write(b[:n]); err != nil {
+			pass := n
+			if t := p.trap.Load(); t != nil {
+				pass = (*t)(l, back, b[:n])
+			}
+			if _, err := to.Write(b[:pass]); err != nil || pass < n {
 				return
 			}
 		}
