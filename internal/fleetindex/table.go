@@ -44,8 +44,14 @@ func (t *table) remove(name string) {
 		r.gone = true
 		t.gone++
 		delete(t.rows, name)
+		if t.gone >= maxGone && t.gone > len(t.rows) {
+			t.settle() // things that come and go, and nobody who searches
+		}
 	}
 }
+
+// maxGone is how many rows that are gone may always wait for a search to drop them.
+const maxGone = 1024
 
 // sweep forgets the names of fields that no row has, if many have been added. The table is locked.
 func (t *table) sweep() {

@@ -74,3 +74,24 @@ func TestOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestComeAndGo: things that come and go leave nothing behind, although nobody searches.
+func TestComeAndGo(t *testing.T) {
+	t.Parallel()
+	x := newTable(false)
+	for i := range 100_000 {
+		name := fmt.Sprintf("thing-%d", i%10)
+		x.row(name)
+		if i >= 5 {
+			x.remove(fmt.Sprintf("thing-%d", (i-5)%10))
+		}
+	}
+	if n := len(x.order) + len(x.added); n > 2*maxGone || len(x.rows) != 5 {
+		t.Errorf("%d rows are kept for %d things", n, len(x.rows))
+	}
+	x.read()
+	defer x.mu.RUnlock()
+	if len(x.order) != 5 {
+		t.Errorf("%d rows are found", len(x.order))
+	}
+}
