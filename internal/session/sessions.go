@@ -462,12 +462,25 @@ func (a *Sessions) Reauthorize(ctx context.Context, certificateIDs []string) {
 	}
 }
 
-// reauthorize decides again over a connection. The error is that of the decision, which ends it.
+// reauthorize decides again over a connection, until nobody has asked for that meanwhile: what was read first must
+// not be put in force last. The error is that of the decision, which ends it.
 func (c *Conn) reauthorize(ctx context.Context) error {
-	a, r := c.all, c.request
+	a := c.all
 	if c.custom != nil {
 		c.custom.deciding.Lock()
 		defer c.custom.deciding.Unlock()
+	}
+	for {
+		decisions := a.decisions.Load()
+		if err := c.decide(ctx); err != nil || a.decisions.Load() == decisions {
+			return err
+		}
+	}
+}
+
+func (c *Conn) decide(ctx context.Context) error {
+	a, r := c.all, c.request
+	if c.custom != nil {
 		r.Grant = c.custom.grant.Load()
 	}
 	if a.node != nil {
