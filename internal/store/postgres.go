@@ -307,6 +307,9 @@ func (p *postgres) take(ctx context.Context) error {
 }
 
 func (p *postgres) query(ctx context.Context, query string, args []any, scan func(row Row) error) error {
+	if p.member != nil && ctx.Done() == nil {
+		return p.queryBounded(ctx, query, args, scan)
+	}
 	query, args = p.reads.get(query), readArgs(args)
 	for again := true; ; again = false {
 		rows, err := p.pool.Query(ctx, query, args...)
@@ -330,6 +333,24 @@ func (p *postgres) query(ctx context.Context, query string, args []any, scan fun
 			return err
 		}
 	}
+}
+
+// queryBounded is query for a node whose caller would never give up: a network may swallow the answer, and who reads
+// what other nodes have changed must not wait for it with what it knew. It ends when a lease passes without a row.
+func (p *postgres) queryBounded(ctx context.Context, query string, args []any, scan func(row Row) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(p.member.Lease, func() { cancel(context.DeadlineExceeded) })
+	defer silence.Stop()
+	err := p.query(ctx, query, args, func(row Row) error {
+		silence.Stop()
+		defer silence.Reset(p.member.Lease)
+		return scan(row)
+	})
+	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return fmt.Errorf("query: %w", context.DeadlineExceeded)
+	}
+	return err
 }
 
 func (p *postgres) scan(ctx context.Context, query string, each func(row Row) error) error {
