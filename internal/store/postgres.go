@@ -116,6 +116,7 @@ func parsePostgres(url string, log *slog.Logger) (*postgres, *pgxpool.Config, er
 	if !strings.Contains(url, "pool_max_conns=") {
 		config.MaxConns = readers
 	}
+	config.MaxConns = max(config.MaxConns, 2) // of things and their groups, each has one
 	config.HealthCheckPeriod = 5 * time.Minute
 	c := config.ConnConfig
 	if c.ConnectTimeout == 0 {
