@@ -120,6 +120,9 @@ func (n *Node) tell(kinds []string, keys map[string][]string, asked int64) error
 		if handle := n.handlers[kind]; handle != nil {
 			if err := handle(keys[kind]); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", kind, err))
+				if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrUnavailable) { // the others could not read either
+					break
+				}
 			}
 		}
 	}

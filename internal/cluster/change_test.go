@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"testing"
 )
@@ -25,6 +26,10 @@ func TestTellGoesOn(t *testing.T) {
 	}
 	if n.heard.Load() != before {
 		t.Error("what could not be told of counts as heard of")
+	}
+	broken, told = context.DeadlineExceeded, 0
+	if err := n.tell(kinds, keys, asked); !errors.Is(err, broken) || told != 0 || n.heard.Load() != before {
+		t.Errorf("while the database is silent: %v, %d were told of, heard at %d", err, told, n.heard.Load())
 	}
 	broken = nil
 	if err := n.tell(kinds, keys, asked); err != nil || n.heard.Load() != asked || n.telling.Load() {

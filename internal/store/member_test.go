@@ -181,7 +181,7 @@ func TestMembersTakeTurns(t *testing.T) {
 	}
 }
 
-// A read for which nobody else would give up ends when the database is silent for a lease: who waits for it, such as
+// A read for which nobody else would give up ends when the database is silent for a third of a lease: who waits for it, such as
 // what a node reads again because others have changed it, must not go on with what it knew.
 func TestMemberReadsAreBounded(t *testing.T) {
 	t.Parallel()

@@ -48,6 +48,7 @@ const (
 	startWait     = 30 * time.Second // for a database that is starting too
 	lockWait      = 10 * time.Second // for the connection of a server that was killed to end
 	commitTimeout = time.Minute
+	maxSilence    = 15 * time.Second
 	lockClass     = 0x62657274 // "bert"
 	unfinished    = "unfinished copy"
 )
@@ -337,15 +338,17 @@ func (p *postgres) query(ctx context.Context, query string, args []any, scan fun
 }
 
 // queryBounded is query for a node whose caller would never give up: a network may swallow the answer, and who reads
-// what other nodes have changed must not wait for it with what it knew. It ends when a lease passes without a row.
+// what other nodes have changed must not wait for it with what it knew. It ends when a third of the lease passes without
+// a row, or maxSilence.
 func (p *postgres) queryBounded(ctx context.Context, query string, args []any, scan func(row Row) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silence := time.AfterFunc(p.member.Lease, func() { cancel(context.DeadlineExceeded) })
+	patience := min(p.member.Lease/3, maxSilence)
+	silence := time.AfterFunc(patience, func() { cancel(context.DeadlineExceeded) })
 	defer silence.Stop()
 	err := p.query(ctx, query, args, func(row Row) error {
 		silence.Stop()
-		defer silence.Reset(p.member.Lease)
+		defer silence.Reset(patience)
 		return scan(row)
 	})
 	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
