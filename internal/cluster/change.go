@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -94,13 +95,10 @@ func (n *Node) follow(ctx context.Context) error {
 			return nil
 		})
 		cancel()
-		if err == nil {
-			n.heard.Store(asked)
-		}
-		if err != nil || rows == 0 {
+		if err != nil {
 			return err
 		}
-		if err := n.tell(kinds, keys); err != nil {
+		if err := n.tell(kinds, keys, asked); err != nil || rows == 0 {
 			return err
 		}
 		n.version.Store(newest)
@@ -110,25 +108,32 @@ func (n *Node) follow(ctx context.Context) error {
 	}
 }
 
-// tell tells of changes. That may take long, as when many connections have to be decided on again, and is no
+// tell tells of changes that were asked for at a time, which counts as heard of when all have been told. One kind
+// that fails holds no other up. That may take long, as when many connections have to be decided on again, and is no
 // reason to let clients go.
-func (n *Node) tell(kinds []string, keys map[string][]string) error {
+func (n *Node) tell(kinds []string, keys map[string][]string, asked int64) error {
 	n.telling.Store(true)
+	defer n.telling.Store(false)
 	began := clock()
-	defer func() {
-		if now := clock(); now-began > int64(pollPause) {
-			n.heard.Store(now)
-			n.wake()
-		}
-		n.telling.Store(false)
-	}()
+	var errs []error
 	for _, kind := range kinds {
 		if handle := n.handlers[kind]; handle != nil {
 			if err := handle(keys[kind]); err != nil {
-				return fmt.Errorf("%s: %w", kind, err)
+				errs = append(errs, fmt.Errorf("%s: %w", kind, err))
+				if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrUnavailable) { // the others could not read either
+					break
+				}
 			}
 		}
 	}
+	if errs != nil {
+		return errors.Join(errs...)
+	}
+	if now := clock(); now-began > int64(pollPause) {
+		asked = now
+		n.wake()
+	}
+	n.heard.Store(asked)
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/berth-iot/berth/internal/store"
@@ -63,6 +64,9 @@ type sessions struct {
 	// stands reports whether what a session was made with still holds, and the role it now has.
 	stands func(s *session) (role string, ok bool)
 	shared bool // with other nodes of a cluster
+
+	changes atomic.Uint64 // of shared sessions: what was read before one may no longer be so
+	ended   sync.Map      // identifiers of shared sessions that have ended here and are still in the store
 
 	mu   sync.Mutex
 	byID map[string]*session
@@ -165,7 +169,13 @@ func (all *sessions) of(r *http.Request) (*session, string) {
 	s.role, s.seen = role, now
 	if now.Sub(s.saved) >= seenEvery {
 		s.saved = now
-		all.db.Put(sessionTable, [][]any{{s.id, s.who, s.role, s.proof, s.created.UnixMilli(), now.UnixMilli()}}, nil)
+		all.db.SubmitLoose(func(tx *store.Tx) error { // another node may have ended it
+			n, err := tx.Exec(`UPDATE console_session SET role = ?, seen_at = ? WHERE id = ?`, role, now.UnixMilli(), s.id)
+			if n > 0 {
+				tx.Note(Feed, s.id)
+			}
+			return err
+		}, nil)
 	}
 	return s, cookie.Value
 }
@@ -186,8 +196,16 @@ func (all *sessions) check(s *session, now time.Time) (role string, ok bool) {
 
 // end ends a session and closes its connections.
 func (all *sessions) end(s *session) {
+	if all.shared {
+		all.ended.Store(s.id, true)
+	}
 	all.drop(s)
-	all.db.Delete(sessionTable, [][]any{{s.id}}, nil)
+	all.db.Delete(sessionTable, [][]any{{s.id}}, func(err error) {
+		if err == nil {
+			all.changes.Add(1)
+			all.ended.Delete(s.id)
+		}
+	})
 }
 
 // drop closes a session's connections and forgets it.

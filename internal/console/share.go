@@ -44,20 +44,33 @@ func (all *sessions) find(ctx context.Context, id string) *session {
 	if s != nil || !all.shared {
 		return s
 	}
-	s, err := all.fetch(ctx, id)
-	if s == nil || err != nil {
-		return nil
+	for {
+		changes := all.changes.Load()
+		s, err := all.fetch(ctx, id)
+		if s == nil || err != nil {
+			return nil
+		}
+		all.mu.Lock()
+		before := all.byID[id]
+		_, ended := all.ended.Load(id)
+		changed := all.changes.Load() != changes
+		if before == nil && !ended && !changed {
+			all.byID[id] = s
+		}
+		all.mu.Unlock()
+		switch {
+		case before != nil:
+			return before
+		case ended:
+			return nil
+		case !changed:
+			return s
+		}
 	}
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	if before := all.byID[id]; before != nil {
-		return before
-	}
-	all.byID[id] = s
-	return s
 }
 
 func (all *sessions) reload(ids []string) error {
+	all.changes.Add(1)
 	for _, id := range ids {
 		all.mu.Lock()
 		s := all.byID[id]

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-iot/berth/internal/store"
 	"github.com/berth-iot/berth/internal/store/storetest"
 )
 
@@ -144,5 +146,62 @@ func TestDownload(t *testing.T) {
 	}
 	if code, _, _ := get(address); code != 404 {
 		t.Error("deleted:", code)
+	}
+}
+
+// TestSharingGoesOn: a node that ended while it gave its files to the others gives them the rest when it starts again,
+// and one content that cannot be had holds no other up.
+func TestSharingGoesOn(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(storetest.Variable) == "" {
+		t.Skip("nodes share files in PostgreSQL")
+	}
+	f, _ := newFiles(t)
+	ctx := context.Background()
+	long := strings.Repeat("x", pieceSize+1)
+	for name, content := range map[string]string{"long": long, "gone": "gone"} {
+		if _, err := f.Put(ctx, name, "", strings.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Share(ctx, make([]byte, sha256.Size)); err != nil {
+		t.Fatal(err)
+	}
+	for of, part := range map[string]string{sum(long): long[:pieceSize], sum("gone"): "gonx"} {
+		if err := f.db.Write(ctx, func(tx *store.Tx) error {
+			_, err := tx.Exec(`INSERT INTO cluster_file (sha256, number, content, at) VALUES (?, 0, ?, 0)`, of, []byte(part))
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(f.path(sum("gone"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(f.path(sum("nameless")), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 { // in whichever order
+		if err := f.Gather(ctx); !errors.Is(err, ErrNotFound) {
+			t.Errorf("error %v", err)
+		}
+	}
+	if _, err := os.Stat(f.path(sum("nameless"))); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a content without a name is still there: %v", err)
+	}
+	if err := os.Remove(f.path(sum(long))); err != nil {
+		t.Fatal(err)
+	}
+	v, err := f.Get(ctx, "long", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := f.Open(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if b, err := io.ReadAll(file); err != nil || string(b) != long {
+		t.Errorf("%d bytes, %v", len(b), err)
 	}
 }

@@ -75,7 +75,9 @@ func (f *Files) Gather(ctx context.Context) error {
 			return err
 		}
 	}
-	shared, err := f.sums(ctx, `SELECT DISTINCT sha256 FROM cluster_file`)
+	// A node may have ended while it gave one: all of a content has to be there.
+	shared, err := f.sums(ctx, `SELECT DISTINCT f.sha256 FROM file f JOIN (SELECT sha256, sum(length(content)) AS size FROM cluster_file GROUP BY sha256) c
+		ON c.sha256 = f.sha256 AND c.size = f.size`)
 	if err != nil {
 		return err
 	}
@@ -83,6 +85,7 @@ func (f *Files) Gather(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for sum := range named {
 		_, err := os.Stat(f.path(sum))
 		switch here := err == nil; {
@@ -94,13 +97,16 @@ func (f *Files) Gather(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("share content %s: %w", sum, err)
+			errs = append(errs, fmt.Errorf("share content %s: %w", sum, err))
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	if f.changed == nil {
-		return nil
+	if f.changed != nil {
+		errs = append(errs, f.prune(ctx))
 	}
-	return f.prune(ctx)
+	return errors.Join(errs...)
 }
 
 func (f *Files) sums(ctx context.Context, query string) (map[string]bool, error) {

@@ -1,11 +1,10 @@
 package router
 
 // LimitRetained bounds the number of retained messages and the bytes of their topics and payloads; 0 is no
-// bound. What is there already stays.
+// bound. What is there already stays. It does not wait for what is still being read, see Loaded.
 func (r *Router) LimitRetained(messages int, bytes int64) {
-	r.retained.mu.Lock()
-	defer r.retained.mu.Unlock()
-	r.retained.maxMessages, r.retained.maxBytes = messages, bytes
+	r.retained.maxMessages.Store(int64(messages))
+	r.retained.maxBytes.Store(bytes)
 }
 
 // MayRetain reports whether there is room for a retained message of so many bytes of payload. There always
@@ -24,8 +23,9 @@ func (r *retained) room(name string, payload int) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	more := int64(len(name) + payload)
-	full := r.maxMessages > 0 && r.tree.Len() >= r.maxMessages
-	if !full && (r.maxBytes == 0 || r.bytes+more <= r.maxBytes) {
+	messages, bytes := r.maxMessages.Load(), r.maxBytes.Load()
+	full := messages > 0 && int64(r.tree.Len()) >= messages
+	if !full && (bytes == 0 || r.bytes+more <= bytes) {
 		return true
 	}
 	old, ok := r.tree.Get(name)
@@ -33,7 +33,7 @@ func (r *retained) room(name string, payload int) bool {
 		return false
 	}
 	more -= sizeOf(old)
-	return more <= 0 || r.maxBytes == 0 || r.bytes+more <= r.maxBytes
+	return more <= 0 || bytes == 0 || r.bytes+more <= bytes
 }
 
 // RetainedBytes are those of the topics and payloads of the retained messages.

@@ -27,9 +27,9 @@ type retained struct {
 	loaded chan struct{}
 	failed error // when loaded is closed
 
-	bytes       int64 // of topics and payloads
-	maxMessages int   // 0 for any number
-	maxBytes    int64 // 0 for any number
+	bytes       int64        // of topics and payloads
+	maxMessages atomic.Int64 // 0 for any number
+	maxBytes    atomic.Int64 // 0 for any number
 	refused     atomic.Uint64
 }
 

@@ -295,3 +295,26 @@ func TestRemovalThatFailed(t *testing.T) {
 		t.Errorf("%d rows are left, %v", n, err)
 	}
 }
+
+// Bounds can be set while the retained messages are still being read: the start goes on meanwhile.
+func TestLimitRetainedDoesNotWait(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t, topic.Standard)
+	r.retained.mu.Lock() // as while they are read
+	set := make(chan struct{})
+	go func() {
+		r.LimitRetained(1, 0)
+		close(set)
+	}()
+	select {
+	case <-set:
+	case <-time.After(10 * time.Second):
+		t.Error("setting bounds waits for the retained messages")
+	}
+	r.retained.mu.Unlock()
+	<-set
+	r.Publish(&Publication{Topic: "a", Payload: []byte("1"), Retain: true}, nil)
+	if r.MayRetain("b", 1) {
+		t.Error("the bound does not hold")
+	}
+}

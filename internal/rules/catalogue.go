@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,22 +24,13 @@ func (s *Service) loadRules(ctx context.Context) error {
 		if err := row.Scan(&name, &b, &created); err != nil {
 			return err
 		}
-		b, plain, err := s.unseal(ruleLabel(name), b)
+		r, plain, err := s.parse(name, b, created)
 		if err != nil {
-			return fmt.Errorf("rule %q: %w", name, err)
+			return err
 		}
 		if plain && s.cfg.Seal != nil {
 			bare[name] = b
 		}
-		var p Payload
-		if err := json.Unmarshal(b, &p); err != nil {
-			return fmt.Errorf("rule %q: %w", name, err)
-		}
-		r, err := compile(&p)
-		if err != nil {
-			return fmt.Errorf("rule %q: %w", name, err)
-		}
-		s.name(r, name, time.UnixMilli(created))
 		loaded[name] = r
 		return nil
 	})
@@ -60,6 +52,41 @@ func (s *Service) loadRules(ctx context.Context) error {
 	}
 	s.use(loaded)
 	return nil
+}
+
+// parse makes a rule of what is stored; plain says that it was not sealed.
+func (s *Service) parse(name string, stored []byte, created int64) (r *rule, plain bool, err error) {
+	b, plain, err := s.unseal(ruleLabel(name), stored)
+	var p Payload
+	if err == nil {
+		err = json.Unmarshal(b, &p)
+	}
+	if err == nil {
+		r, err = compile(&p)
+	}
+	if err != nil {
+		return nil, plain, fmt.Errorf("rule %q: %w", name, err)
+	}
+	s.name(r, name, time.UnixMilli(created))
+	return r, plain, nil
+}
+
+// stored is a rule as it is in a transaction, nil if there is none.
+func (s *Service) stored(tx *store.Tx, name string) (*rule, error) {
+	var b []byte
+	var created int64
+	err := tx.QueryRow(`SELECT document, created_at FROM rule WHERE name = ?`, []any{name}, &b, &created)
+	if errors.Is(err, store.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, _, err := s.parse(name, b, created)
+	if err != nil { // of a later version, perhaps
+		return s.rules.Load().byName[name], nil
+	}
+	return r, nil
 }
 
 // Feed is the kind of change that nodes of a cluster tell each other.
@@ -165,26 +192,25 @@ func (s *Service) forgetFilter(filter string) {
 	delete(s.filters, filter)
 }
 
-// change carries a change of the rules out: on disk, then in memory.
+// change carries a change of the rules out: on disk, then in memory. do gets the rule as it is in the transaction:
+// another node may have changed it a moment ago. Its error is returned as it is.
 func (s *Service) change(ctx context.Context, name string, do func(old *rule) (*rule, error)) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.rules.Load().byName
-	r, err := do(now[name])
-	if err != nil {
-		return err
-	}
-	var document []byte
-	if r != nil {
-		if document, err = json.Marshal(r.Payload); err != nil {
+	var r *rule
+	var refused error
+	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		refused = nil
+		old, err := s.stored(tx, name)
+		if err != nil {
 			return err
 		}
-		document = s.seal(ruleLabel(name), document)
-	}
-	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		if r, refused = do(old); refused != nil {
+			return refused
+		}
 		tx.Note(Feed, name)
 		if r == nil {
 			_, err := tx.Exec(`DELETE FROM rule WHERE name = ?`, name)
@@ -193,10 +219,17 @@ func (s *Service) change(ctx context.Context, name string, do func(old *rule) (*
 			}
 			return err
 		}
-		_, err := tx.Exec(`INSERT INTO rule (name, document, created_at) VALUES (?, ?, ?)
-			ON CONFLICT (name) DO UPDATE SET document = excluded.document, created_at = excluded.created_at`, name, document, r.Created.UnixMilli())
+		document, err := json.Marshal(r.Payload)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(`INSERT INTO rule (name, document, created_at) VALUES (?, ?, ?)
+			ON CONFLICT (name) DO UPDATE SET document = excluded.document, created_at = excluded.created_at`, name, s.seal(ruleLabel(name), document), r.Created.UnixMilli())
 		return err
 	})
+	if refused != nil {
+		return refused
+	}
 	if err != nil {
 		return fmt.Errorf("rule %q: %w", name, err)
 	}

@@ -361,3 +361,52 @@ func BenchmarkThousandRules(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }
+
+// TestChangesOfTwoNodes: what another node has changed a moment ago is neither undone nor made twice by a node that has
+// not heard of it.
+func TestChangesOfTwoNodes(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	a := open(t, t.TempDir(), Pace{})
+	reg, err := registry.Open(ctx, a.db, registry.Config{Account: "000000000000", Region: "us-east-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Open(ctx, Config{Store: a.db, Router: a.router, Registry: reg, Tables: a.tables, Topics: topic.AWS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	a.create("r", `{"sql": "SELECT * FROM 'one'", "actions": []}`)
+	if err := b.Reload(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.ReplaceTopicRule(ctx, "r", Payload{SQL: "SELECT * FROM 'two'", Actions: []ActionField{}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.EnableTopicRule(ctx, "r", false); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Reload(nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*Service{a.Service, b} {
+		if r, err := s.GetTopicRule("r"); err != nil || r.SQL != "SELECT * FROM 'two'" || !r.Disabled {
+			t.Errorf("%q, disabled %v, %v", r.SQL, r.Disabled, err)
+		}
+	}
+	a.create("new", `{"sql": "SELECT * FROM 'a'", "actions": []}`)
+	var e *Error
+	if err := b.CreateTopicRule(ctx, "new", Payload{SQL: "SELECT * FROM 'b'", Actions: []ActionField{}}); !errors.As(err, &e) || !errors.Is(e.Kind, ErrExists) {
+		t.Errorf("a rule that is there is created again: %v", err)
+	}
+	if err := b.EnableTopicRule(ctx, "new", false); err != nil {
+		t.Errorf("a rule of which this node has not heard: %v", err)
+	}
+	if err := a.DeleteTopicRule(ctx, "r"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.EnableTopicRule(ctx, "r", true); !errors.As(err, &e) || !errors.Is(e.Kind, ErrNotFound) {
+		t.Errorf("a rule that another node has deleted comes back: %v", err)
+	}
+}

@@ -16,10 +16,7 @@ func (c *Conn) arrive(id uint16) (a *arrival, again, waits bool, unreleased int)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if a = s.incoming[id]; a != nil {
-		if waits = a.from != nil; waits {
-			a.waiting = append(a.waiting, completion{conn: c, number: c.owed.add(id, 2)})
-		}
-		return a, true, waits, len(s.incoming)
+		return a, true, c.await(a, id), len(s.incoming)
 	}
 	if s.incoming == nil {
 		s.incoming = make(map[uint16]*arrival)
@@ -27,6 +24,24 @@ func (c *Conn) arrive(id uint16) (a *arrival, again, waits bool, unreleased int)
 	a = &arrival{from: c}
 	s.incoming[id] = a
 	return a, false, false, len(s.incoming)
+}
+
+// again is arrive for a message that would be refused if it had not come before.
+func (c *Conn) again(id uint16) (again, waits bool) {
+	s := c.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.incoming[id]
+	return a != nil, a != nil && c.await(a, id)
+}
+
+// await reports whether PUBREC must wait, and notes who waits for it. s.mu is held.
+func (c *Conn) await(a *arrival, id uint16) bool {
+	if a.from == nil {
+		return false
+	}
+	a.waiting = append(a.waiting, completion{conn: c, number: c.owed.add(id, 2)})
+	return true
 }
 
 // arrived says that the message that came over a connection is kept, or could not be: then it has not

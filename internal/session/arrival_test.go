@@ -200,3 +200,51 @@ func TestPacketIdentifiersOfBefore(t *testing.T) {
 		}
 	}, func(l *Limits) { l.MaxQoS = 2 })
 }
+
+// A message that comes again has been taken, whatever would be said to a new one: a refusal would end it for the
+// client, and the next message under its packet identifier would be taken for it, acknowledged and lost.
+func TestRepetitionIsNotRefused(t *testing.T) {
+	t.Parallel()
+	withSessions(t, func(t *testing.T, a *Sessions, _ *denial.Log) {
+		retained := func(id uint16) []byte {
+			return (&mqtt.Publish{QoS: 2, PacketID: id, Retain: true, Topic: []byte("a"), Payload: []byte("x")}).Append(nil, mqtt.V5)
+		}
+		code := func(l *line) mqtt.ReasonCode {
+			t.Helper()
+			types, body := l.packets(t)
+			var ack mqtt.Ack
+			if len(types) != 1 || types[0] != mqtt.PUBREC || ack.Decode(mqtt.PUBREC, body, mqtt.V5) != nil {
+				t.Fatalf("no PUBREC: %v", types)
+			}
+			return ack.Code
+		}
+		l := resume(t, a, "publisher", mqtt.V5)
+		l.packets(t)
+		l.toServer <- retained(1)
+		if c := code(l); c != mqtt.Success {
+			t.Fatal(c)
+		}
+		for _, p := range []router.Publication{{Topic: "a"}, {Topic: "b", Payload: []byte("full")}} {
+			p.Retain = true
+			a.router.Publish(&p, nil)
+		}
+		a.router.LimitRetained(1, 0)
+		l.toServer <- retained(1)
+		if c := code(l); c != mqtt.Success {
+			t.Errorf("what was taken is refused when it comes again: %v", c)
+		}
+		a.mu.Lock()
+		c := a.sessions["publisher"].conn
+		a.mu.Unlock()
+		c.setAccess(policy.Compile(nil, &policy.Context{}))
+		l.toServer <- retained(1)
+		if c := code(l); c != mqtt.Success {
+			t.Errorf("what was taken is denied when it comes again: %v", c)
+		}
+		l.toServer <- retained(2)
+		if c := code(l); c != mqtt.NotAuthorized {
+			t.Errorf("a new message gets %v", c)
+		}
+		l.part()
+	}, func(l *Limits) { l.MaxQoS = 2 })
+}

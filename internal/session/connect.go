@@ -249,8 +249,14 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect, authenticator Authent
 		}
 	}
 	r.Certificate = nil
-	if limit := limits.MaxConnections; limit > 0 && a.count.connected.Load() >= int64(limit) && !a.connected(r.ClientID) {
-		return no(mqtt.QuotaExceeded, "%d clients are connected, the limit is max-connections: %d", a.count.connected.Load(), limit)
+	places, attached := a.places.Add(1), false
+	defer func() {
+		if !attached {
+			a.places.Add(-1)
+		}
+	}()
+	if limit := limits.MaxConnections; limit > 0 && places > int64(limit) && !a.connected(r.ClientID) {
+		return no(mqtt.QuotaExceeded, "%d clients are connected or about to be, the limit is max-connections: %d", places-1, limit)
 	}
 	if !a.paces.mayConnect(r.ClientID, time.Now()) {
 		return c.tooSoon()
@@ -289,6 +295,7 @@ func (c *Conn) admit(ctx context.Context, p *mqtt.Connect, authenticator Authent
 		a.log.Error("connect", "client_id", r.ClientID, "error", err)
 		return &refusal{mqtt.ServerUnavailable, err.Error()}
 	}
+	attached = true
 	if a.decisions.Load() != decisions { // what it may do may have changed since it was read
 		c.reauthorize(ctx)
 	}

@@ -50,7 +50,7 @@ func (c *Conn) handlePublish(h mqtt.Header, body []byte) error {
 	if p.QoS > limits.MaxQoS { // [MQTT-3.2.2-11]
 		return disconnect(ClientError, mqtt.QoSNotSupported, "QoS %d is not supported", p.QoS)
 	}
-	allowed := rt.Publish
+	allowed, room := rt.Publish, true
 	if p.Retain {
 		if limits.Reserved && topic.Reserved(rt.Topic) {
 			return disconnect(ClientError, mqtt.TopicNameInvalid, "retained message for the reserved topic %q", rt.Topic)
@@ -59,9 +59,18 @@ func (c *Conn) handlePublish(h mqtt.Header, body []byte) error {
 			c.denied(c.access.Load(), policy.RetainPublish, policy.KindTopic, rt.Topic)
 			allowed = false
 		}
-		if allowed && !c.all.router.MayRetain(rt.Topic, len(p.Payload)) {
-			return c.refuseRetained(p, rt.Topic)
+		room = !allowed || c.all.router.MayRetain(rt.Topic, len(p.Payload))
+	}
+	if p.QoS == 2 && !(allowed && room) { // not what has been taken already: its packet identifier is in use
+		if again, waits := c.again(p.PacketID); waits {
+			return c.holdBack()
+		} else if again {
+			c.answer(2, p.PacketID, mqtt.Success)
+			return nil
 		}
+	}
+	if !room {
+		return c.refuseRetained(p, rt.Topic)
 	}
 	if !allowed {
 		// A denial ends a 3.1.1 connection, as devices of AWS expect; MQTT 5 can say no.

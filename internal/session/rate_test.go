@@ -7,6 +7,7 @@ import (
 
 	"github.com/berth-iot/berth/internal/denial"
 	"github.com/berth-iot/berth/internal/router"
+	"github.com/berth-iot/berth/internal/store"
 	"github.com/berth-iot/berth/mqtt"
 	"github.com/berth-iot/berth/policy"
 )
@@ -251,4 +252,43 @@ func TestMaxConnections(t *testing.T) {
 		l.Interrupt()
 		synctest.Wait()
 	}, func(l *Limits) { l.MaxConnections = 1 })
+}
+
+// TestMaxConnectionsAtOnce: those who come at the same moment are not let in together.
+func TestMaxConnectionsAtOnce(t *testing.T) {
+	t.Parallel()
+	withSessions(t, func(t *testing.T, a *Sessions, _ *denial.Log) {
+		under, release := make(chan struct{}), make(chan struct{})
+		a.db.Submit(func(*store.Tx) error { // new sessions that last wait for the disk
+			close(under)
+			<-release
+			return nil
+		}, nil)
+		<-under
+		var lines []*line
+		for _, id := range []string{"a", "b", "c", "d"} {
+			l := newLine()
+			lines = append(lines, l)
+			p := mqtt.Connect{Version: mqtt.V5, ClientID: id}
+			p.Properties.SessionExpiry = 3600
+			p.Properties.Mark(mqtt.PropSessionExpiry)
+			go func() { l.toServer <- p.Append(nil) }()
+			go a.Accept(t.Context(), l, Admission{Authenticator: everything{t}})
+		}
+		synctest.Wait()
+		close(release)
+		synctest.Wait()
+		if n := a.Counts().ConnectedNow; n != 2 {
+			t.Errorf("%d clients are connected, the limit is 2", n)
+		}
+		for _, l := range lines {
+			l.Interrupt()
+		}
+		synctest.Wait()
+		if _, ack := connect(t, a, everything{t}); ack.Code != mqtt.Success {
+			t.Errorf("when all have gone: %v", ack.Code)
+		}
+		a.endAll(ending{ServerInitiated, mqtt.ServerShuttingDown, ""})
+		synctest.Wait()
+	}, func(l *Limits) { l.MaxConnections = 2 })
 }

@@ -49,6 +49,7 @@ type Sessions struct {
 	clock       atomic.Int64 // milliseconds since epoch, coarse
 	generations atomic.Uint32
 	decisions   atomic.Uint64 // how often connections were to be decided on again
+	places      atomic.Int64  // clients connected or being admitted
 	warned      atomic.Int64  // the second of the last warning about a client
 	rested      int           // of tickLoop: connections that gave memory back since returned
 	returned    time.Time     // of tickLoop: when the process last returned memory to the system
@@ -331,6 +332,7 @@ func (a *Sessions) detach(s *Session, c *Conn) {
 	c.flush() // unlocks; the last words of the connection
 	c.owed.abandon()
 	a.count.connected.Add(-1)
+	a.places.Add(-1)
 	a.log.Debug("disconnected", "client_id", s.id, "reason", string(e.reason), "detail", e.detail)
 
 	a.lifecycle.Disconnected(c.client(), e.reason)
@@ -462,12 +464,25 @@ func (a *Sessions) Reauthorize(ctx context.Context, certificateIDs []string) {
 	}
 }
 
-// reauthorize decides again over a connection. The error is that of the decision, which ends it.
+// reauthorize decides again over a connection, until nobody has asked for that meanwhile: what was read first must
+// not be put in force last. The error is that of the decision, which ends it.
 func (c *Conn) reauthorize(ctx context.Context) error {
-	a, r := c.all, c.request
+	a := c.all
 	if c.custom != nil {
 		c.custom.deciding.Lock()
 		defer c.custom.deciding.Unlock()
+	}
+	for {
+		decisions := a.decisions.Load()
+		if err := c.decide(ctx); err != nil || a.decisions.Load() == decisions {
+			return err
+		}
+	}
+}
+
+func (c *Conn) decide(ctx context.Context) error {
+	a, r := c.all, c.request
+	if c.custom != nil {
 		r.Grant = c.custom.grant.Load()
 	}
 	if a.node != nil {

@@ -180,3 +180,28 @@ func TestMembersTakeTurns(t *testing.T) {
 		}
 	}
 }
+
+// A read for which nobody else would give up ends when the database is silent for a third of a lease: who waits for it, such as
+// what a node reads again because others have changed it, must not go on with what it knew.
+func TestMemberReadsAreBounded(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	url := storetest.Schema(t, cluster.Database(t), t.Name())
+	db, err := store.OpenMember(ctx, url, store.Member{Name: "a", Lease: 3 * time.Second}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	read := make(chan error, 1)
+	go func() {
+		read <- db.Query(ctx, `SELECT pg_sleep(20)::text`, nil, func(store.Row) error { return nil })
+	}()
+	select {
+	case err := <-read:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a read waits for longer than a lease")
+	}
+}

@@ -48,6 +48,7 @@ const (
 	startWait     = 30 * time.Second // for a database that is starting too
 	lockWait      = 10 * time.Second // for the connection of a server that was killed to end
 	commitTimeout = time.Minute
+	maxSilence    = 15 * time.Second
 	lockClass     = 0x62657274 // "bert"
 	unfinished    = "unfinished copy"
 )
@@ -116,6 +117,7 @@ func parsePostgres(url string, log *slog.Logger) (*postgres, *pgxpool.Config, er
 	if !strings.Contains(url, "pool_max_conns=") {
 		config.MaxConns = readers
 	}
+	config.MaxConns = max(config.MaxConns, 2) // of things and their groups, each has one
 	config.HealthCheckPeriod = 5 * time.Minute
 	c := config.ConnConfig
 	if c.ConnectTimeout == 0 {
@@ -307,6 +309,9 @@ func (p *postgres) take(ctx context.Context) error {
 }
 
 func (p *postgres) query(ctx context.Context, query string, args []any, scan func(row Row) error) error {
+	if p.member != nil && ctx.Done() == nil {
+		return p.queryBounded(ctx, query, args, scan)
+	}
 	query, args = p.reads.get(query), readArgs(args)
 	for again := true; ; again = false {
 		rows, err := p.pool.Query(ctx, query, args...)
@@ -330,6 +335,26 @@ func (p *postgres) query(ctx context.Context, query string, args []any, scan fun
 			return err
 		}
 	}
+}
+
+// queryBounded is query for a node whose caller would never give up: a network may swallow the answer, and who reads
+// what other nodes have changed must not wait for it with what it knew. It ends when a third of the lease passes without
+// a row, or maxSilence.
+func (p *postgres) queryBounded(ctx context.Context, query string, args []any, scan func(row Row) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := min(p.member.Lease/3, maxSilence)
+	silence := time.AfterFunc(patience, func() { cancel(context.DeadlineExceeded) })
+	defer silence.Stop()
+	err := p.query(ctx, query, args, func(row Row) error {
+		silence.Stop()
+		defer silence.Reset(patience)
+		return scan(row)
+	})
+	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return fmt.Errorf("query: %w", context.DeadlineExceeded)
+	}
+	return err
 }
 
 func (p *postgres) scan(ctx context.Context, query string, each func(row Row) error) error {

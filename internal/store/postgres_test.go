@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/berth-iot/berth/internal/postgrestest"
 	"github.com/berth-iot/berth/internal/store"
@@ -39,4 +40,22 @@ func TestPostgres(t *testing.T) {
 		url := storetest.Schema(t, base, t.Name())
 		return openPostgres(t, url), func() *store.DB { return openPostgres(t, url) }
 	})
+}
+
+// Two tables are read side by side, whatever the URL says of connections.
+func TestReadsSideBySide(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	db, err := store.OpenPostgres(ctx, storetest.Schema(t, cluster.Database(t), t.Name())+"&pool_max_conns=1", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	n := 0
+	if err := db.Scan(ctx, `SELECT 1`, func(store.Row) error {
+		return db.Scan(ctx, `SELECT 1`, func(store.Row) error { n++; return nil })
+	}); err != nil || n != 1 {
+		t.Errorf("%d rows, %v", n, err)
+	}
 }
