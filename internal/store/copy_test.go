@@ -33,7 +33,7 @@ func fill(t *testing.T, dir string, names ...string) {
 	table := &store.Table{Name: "kinds", Columns: []string{"n", "name", "body", "x", "note"}, Key: 2}
 	for i, name := range names {
 		db.Put(table, [][]any{
-			{i % 3, name, []byte{0, 255, byte(i)}, 1.5 * float64(i), "ü"}, {-1 - i, name, nil, nil, nil}, {1 << 62, name, []byte{}, math.Copysign(0, -1), ""}}, nil)
+			{i % 3, name, []byte{0, 255, byte(i)}, 1.5 * float64(i), "ü"}, {-1 - i, name, nil, nil, nil}, {int64(1 << 62), name, []byte{}, math.Copysign(0, -1), ""}}, nil)
 	}
 	rows := make([][]any, 2500)
 	for i := range rows {
