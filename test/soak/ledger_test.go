@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // writer makes effects of one kind and knows which were acknowledged.
@@ -23,8 +24,9 @@ type writer interface {
 
 // tally counts the effects of one kind. It may be used concurrently.
 type tally struct {
-	kind string
-	mu   sync.Mutex
+	kind  string
+	pause time.Duration // between effects; 0 for as fast as they come
+	mu    sync.Mutex
 	acknowledged, lost, doubled, disordered,
 	repeated, // came again, where that may be
 	refused int

@@ -123,6 +123,7 @@ func (w *shadows) count(ctx context.Context, s *site, v *shadowWriter) {
 	}
 	n, _, err := v.state(ctx, s)
 	for ; err == nil && ctx.Err() == nil; n++ {
+		time.Sleep(w.pause)
 		v.tried = max(v.tried, n+1)
 		in := object{"state": object{"reported": object{"n": n + 1}}}
 		if v.name != "" {
@@ -208,6 +209,7 @@ func (w *retained) write(ctx context.Context, s *site) {
 				}
 				v.acked = v.tried
 				w.acked(1)
+				time.Sleep(w.pause)
 			}
 		})
 	}

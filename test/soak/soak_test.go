@@ -141,6 +141,10 @@ func steady(t testing.TB) []writer {
 	list := []writer{newShadows(), newRetained(), newPosts(t), newReadings(), newVisitors(), newExchange("online", "QoS 1 to a connected persistent session", 1, true)}
 	for _, w := range list {
 		switch w := w.(type) {
+		case *shadows:
+			w.pause = gentle
+		case *retained:
+			w.pause = gentle
 		case *messages:
 			for _, p := range w.publishers {
 				p.pause = 5 * time.Millisecond
@@ -159,11 +163,14 @@ func steady(t testing.TB) []writer {
 	return list
 }
 
+// gentle is the pause between two effects that leaves others, and other tests, something of the machine.
+const gentle = 10 * time.Millisecond
+
 // visitors are things that are registered, connect, and are gone again.
 type visitors struct{ tally }
 
 func newVisitors() *visitors {
-	return &visitors{tally{kind: "things that come, connect and go"}}
+	return &visitors{tally{kind: "things that come, connect and go", pause: gentle}}
 }
 
 func (w *visitors) prepare(*site) {}
@@ -186,5 +193,6 @@ func (w *visitors) write(ctx context.Context, s *site) {
 			return
 		}
 		w.acked(3)
+		time.Sleep(w.pause)
 	}
 }
