@@ -48,7 +48,7 @@ type rawRow struct {
 	db, stmt uintptr
 }
 
-// scanBusy is how long a scan waits for a lock; readers of a write-ahead log need none but while it is opened.
+// scanBusyMilliseconds is how long a scan waits for a lock; readers of a write-ahead log need none but while it is opened.
 const scanBusyMilliseconds = 10_000
 
 func (r *rawRow) open(path, query string) error {
