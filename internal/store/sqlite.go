@@ -92,7 +92,9 @@ func (s *sqlite) close() error {
 	for _, stmt := range s.tx.prepared {
 		stmt.Close()
 	}
-	s.reads.end()
+	for _, stmt := range s.reads.prepared {
+		stmt.Close()
+	}
 	if s.conn != nil {
 		errs = append(errs, s.conn.Close())
 	}
@@ -282,7 +284,6 @@ type statements struct {
 	db       *sql.DB
 	mu       sync.RWMutex
 	prepared map[string]*sql.Stmt
-	ended    bool
 }
 
 func (s *statements) get(ctx context.Context, query string) (*sql.Stmt, error) {
@@ -299,11 +300,8 @@ func (s *statements) get(ctx context.Context, query string) (*sql.Stmt, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if first := s.prepared[query]; first != nil || s.ended {
+	if first := s.prepared[query]; first != nil {
 		stmt.Close()
-		if s.ended {
-			return nil, fmt.Errorf("prepare %q: %w", query, sql.ErrConnDone)
-		}
 		return first, nil
 	}
 	if s.prepared == nil {
@@ -311,14 +309,4 @@ func (s *statements) get(ctx context.Context, query string) (*sql.Stmt, error) {
 	}
 	s.prepared[query] = stmt
 	return stmt, nil
-}
-
-// end closes the statements. Somebody may still be reading, and gets errors from then on.
-func (s *statements) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended = true
-	for _, stmt := range s.prepared {
-		stmt.Close()
-	}
 }

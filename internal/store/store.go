@@ -40,7 +40,7 @@ const MaxBatch = 256
 // back-pressure that reaches publishers when the disk cannot follow.
 const maxQueued = 16384
 
-// ErrClosed is returned for writes queued after Close.
+// ErrClosed is returned for what is written or read after Close.
 var ErrClosed = errors.New("store is closed")
 
 // ErrUnavailable is returned while PostgreSQL cannot be reached. A write that ends with it was not
@@ -85,6 +85,7 @@ type DB struct {
 	stats   Stats
 	outage  outage
 	lost    chan error
+	reading reading
 
 	probe  sync.Mutex
 	probed bool // the table of Probe is there
@@ -125,16 +126,7 @@ func OpenFile(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
 				return
 			case <-time.After(checkDelay):
 			}
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			go func() {
-				select {
-				case <-db.closing:
-					cancel()
-				case <-ctx.Done():
-				}
-			}()
-			db.distrust(b.quickCheck(ctx))
+			db.distrust(db.atLength(context.Background(), b.quickCheck))
 		}()
 	}
 	return db, nil
@@ -166,12 +158,14 @@ func OpenPostgres(ctx context.Context, url string, log *slog.Logger) (*DB, error
 
 func start(b backend, log *slog.Logger) *DB {
 	db := &DB{log: log, backend: b, closing: make(chan struct{}), stopped: make(chan struct{}), lost: make(chan error, 1)}
+	db.reading.last = make(chan struct{}, 1)
 	db.work.L, db.room.L = &db.mu, &db.mu
 	go db.commitLoop()
 	return db
 }
 
-// Close commits what is queued, then closes the database. Later writes get ErrClosed.
+// Close commits what is queued and waits for who is reading, then closes the database. Later writes and
+// reads get ErrClosed, and so does a Scan that is under way.
 func (db *DB) Close() error {
 	db.mu.Lock()
 	if db.closed {
@@ -185,6 +179,7 @@ func (db *DB) Close() error {
 	db.room.Broadcast()
 	db.mu.Unlock()
 	<-db.stopped
+	db.reading.end()
 	return db.backend.close()
 }
 
@@ -279,17 +274,47 @@ var probeSchema = []string{`CREATE TABLE store_probe (id BIGINT PRIMARY KEY, at 
 
 // Query runs a read outside any write transaction and calls scan for every row.
 func (db *DB) Query(ctx context.Context, query string, args []any, scan func(row Row) error) error {
+	if !db.reading.enter() {
+		return ErrClosed
+	}
+	defer db.reading.leave()
 	return db.backend.query(ctx, query, args, scan)
 }
 
 // Scan is Query for results of very many rows: a connection of its own, which costs a millisecond, and a
 // fraction of the time for each row. Row.Scan copies what it gives.
 func (db *DB) Scan(ctx context.Context, query string, each func(row Row) error) error {
-	return db.backend.scan(ctx, query, each)
+	return db.atLength(ctx, func(ctx context.Context) error { return db.backend.scan(ctx, query, each) })
+}
+
+// atLength reads for a time that Close does not wait for.
+func (db *DB) atLength(ctx context.Context, read func(ctx context.Context) error) error {
+	if !db.reading.enter() {
+		return ErrClosed
+	}
+	defer db.reading.leave()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-db.closing:
+			cancel(ErrClosed)
+		case <-ctx.Done():
+		}
+	}()
+	err := read(ctx)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // QueryRow reads at most one row into dest; ErrNoRows when there is none.
 func (db *DB) QueryRow(ctx context.Context, query string, args []any, dest ...any) error {
+	if !db.reading.enter() {
+		return ErrClosed
+	}
+	defer db.reading.leave()
 	return db.backend.queryRow(ctx, query, args, dest...)
 }
 

@@ -34,7 +34,7 @@ func benchmarkMessages(b *testing.B, to string, qos byte, lasting bool) {
 	opts := []func(*client.Options){func(o *client.Options) {
 		before := o.OnMessage
 		o.OnMessage = func(m client.Message) {
-			if string(m.Payload) == "probe" {
+			if string(m.Payload) == probe {
 				before(m)
 				return
 			}

@@ -27,16 +27,10 @@ func known(t testing.TB, from *node, to *conn, topic string) {
 	p := from.connect("probe-" + to.ClientID())
 	defer p.bye()
 	for deadline := time.Now().Add(patience); ; {
-		p.pub(0, topic, "probe")
+		p.pub(0, topic, probe)
 		select {
-		case m := <-to.messages:
-			if string(m.Payload) == "probe" {
-				time.Sleep(50 * time.Millisecond) // for other probes
-				for len(to.messages) > 0 {
-					<-to.messages
-				}
-				return
-			}
+		case <-to.probes:
+			return
 		case <-time.After(50 * time.Millisecond):
 			if time.Now().After(deadline) {
 				t.Fatalf("a message of %s does not reach %s", from.cfg.Node, to.ClientID())
@@ -67,9 +61,6 @@ func TestMessagesReachOtherNodes(t *testing.T) {
 			select {
 			case m := <-c.messages:
 				var n int
-				if string(m.Payload) == "probe" {
-					continue
-				}
 				fmt.Sscan(string(m.Payload), &n)
 				if m.QoS != byte(n%2) || n <= last[n%2] {
 					t.Fatalf("%s got %s with QoS %d after %d", c.ClientID(), m.Payload, m.QoS, last[n%2])
@@ -124,7 +115,6 @@ func TestTakeOver(t *testing.T) {
 		select {
 		case m := <-watch.messages:
 			switch {
-			case string(m.Payload) == "probe":
 			case m.Topic == "wills":
 				wills++
 			case m.Topic == "$aws/events/presence/disconnected/x":

@@ -190,12 +190,14 @@ func (n *node) api(method, path string, in, out any) {
 	}
 }
 
-// conn is a connected client and its messages.
+// conn is a connected client and its messages, those with the payload of a probe aside: they may be late.
 type conn struct {
 	t testing.TB
 	*client.Client
-	messages chan client.Message
+	messages, probes chan client.Message
 }
+
+const probe = "probe"
 
 const patience = 20 * time.Second
 
@@ -206,9 +208,15 @@ func timeout() (context.Context, context.CancelFunc) {
 // connect connects to the plain listener of a node, with a clean start unless told otherwise.
 func (n *node) connect(id string, change ...func(*client.Options)) *conn {
 	n.t.Helper()
-	c := &conn{t: n.t, messages: make(chan client.Message, 10000)}
+	c := &conn{t: n.t, messages: make(chan client.Message, 10000), probes: make(chan client.Message, 10000)}
 	o := client.Options{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(n.Ready.PlainPort)), ClientID: id, Version: mqtt.V5, CleanStart: true,
-		OnMessage: func(m client.Message) { c.messages <- m }}
+		OnMessage: func(m client.Message) {
+			if string(m.Payload) == probe {
+				c.probes <- m
+				return
+			}
+			c.messages <- m
+		}}
 	for _, ch := range change {
 		ch(&o)
 	}
