@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/berth-iot/berth/internal/client"
@@ -30,8 +31,16 @@ func dial(s *site, clientID string) (*client.Client, <-chan client.Message, erro
 
 var errGone = errors.New("the server is gone")
 
-// ask publishes a request to a service and returns its answer.
-func ask(ctx context.Context, c *client.Client, box <-chan client.Message, topic string, in any) (accepted bool, answer []byte, err error) {
+var asked atomic.Int64
+
+// ask publishes a request to a service and returns its answer. A thing's topics give answers to requests
+// of an earlier connection too, which came late: there a token tells them apart.
+func ask(ctx context.Context, c *client.Client, box <-chan client.Message, topic string, in object) (accepted bool, answer []byte, err error) {
+	token := ""
+	if strings.HasPrefix(topic, "$aws/things/") {
+		token = fmt.Sprint("ask-", asked.Add(1))
+		in["clientToken"] = token
+	}
 	b, err := json.Marshal(in)
 	if err != nil {
 		return false, nil, err
@@ -42,7 +51,9 @@ func ask(ctx context.Context, c *client.Client, box <-chan client.Message, topic
 	for {
 		select {
 		case m := <-box:
-			if outcome, ok := strings.CutPrefix(m.Topic, topic+"/"); ok && (outcome == "accepted" || outcome == "rejected") {
+			var got struct{ ClientToken string }
+			outcome, ok := strings.CutPrefix(m.Topic, topic+"/")
+			if ok && (outcome == "accepted" || outcome == "rejected") && json.Unmarshal(m.Payload, &got) == nil && got.ClientToken == token {
 				return outcome == "accepted", m.Payload, nil
 			}
 		case <-c.Done():
