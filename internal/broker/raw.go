@@ -270,6 +270,7 @@ func (p plain) Drain() error                              { return p.drain() }
 func (p plain) Pending() int                              { return p.unwritten() }
 func (p plain) Interrupt()                                { p.interrupt() }
 func (p plain) Rested()                                   { p.resume() }
+func (p plain) Parted()                                   {}
 func (p plain) Close(linger bool) error                   { return p.close(linger) }
 func (p plain) RemoteAddr() netip.AddrPort                { return p.remote }
 func (p plain) Write(b []byte) (bool, error) {

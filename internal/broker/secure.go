@@ -50,6 +50,9 @@ func (s *secure) Rested() {
 	trim(s.tls)
 }
 
+// Parted gives back what was read ahead: the goodbye of TLS, as a rule.
+func (s *secure) Parted() { s.raw.ahead.Drop() }
+
 func (s *secure) Write(b []byte) (bool, error) {
 	if _, err := s.tls.Write(b); err != nil {
 		return false, err

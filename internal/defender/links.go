@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/berth-iot/berth/internal/session"
 	"github.com/berth-iot/berth/internal/store"
@@ -25,6 +26,8 @@ type links struct {
 	live    map[string]map[string]int // clients by certificate, with the number of their connections
 	pending map[link]int
 	closed  bool
+	stop    chan struct{}
+	writing sync.Mutex
 }
 
 type link struct{ kind, key, other string }
@@ -32,8 +35,12 @@ type link struct{ kind, key, other string }
 // maxPending bounds the links that wait to be written.
 const maxPending = 1 << 14
 
+// linksPause lies between two writes: a whole fleet that shares a certificate is no reason for a commit for
+// each of its connects.
+const linksPause = time.Second
+
 func (l *links) init(s *Service) {
-	l.service, l.live, l.pending = s, make(map[string]map[string]int), make(map[link]int)
+	l.service, l.live, l.pending, l.stop = s, make(map[string]map[string]int), make(map[link]int), make(chan struct{})
 	l.ready.L = &l.mu
 }
 
@@ -48,9 +55,12 @@ func (l *links) add(list ...link) {
 
 func (l *links) close() {
 	l.mu.Lock()
-	l.closed = true
-	l.ready.Signal()
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.closed = true
+		l.ready.Signal()
+		close(l.stop)
+	}
 }
 
 func (l *links) loop() {
@@ -59,25 +69,42 @@ func (l *links) loop() {
 		for len(l.pending) == 0 && !l.closed {
 			l.ready.Wait()
 		}
-		batch := l.pending
-		l.pending = make(map[link]int)
+		over := len(l.pending) == 0
 		l.mu.Unlock()
-		if len(batch) == 0 {
+		if over {
 			return
 		}
-		now := l.service.now().UnixMilli()
-		err := l.service.cfg.Store.Write(context.Background(), func(tx *store.Tx) error {
-			for x, n := range batch {
-				if _, err := tx.Exec(`INSERT INTO defender_link (kind, key, other, n, at) VALUES (?, ?, ?, ?, ?)
-					ON CONFLICT (kind, key, other) DO UPDATE SET n = defender_link.n + excluded.n, at = excluded.at`, x.kind, x.key, x.other, n, now); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			l.service.cfg.Log.Error("connections not noted", "error", err)
+		l.write()
+		select {
+		case <-l.stop:
+		case <-time.After(linksPause):
 		}
+	}
+}
+
+// write writes what is known and not written yet.
+func (l *links) write() {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	batch := l.pending
+	l.pending = make(map[link]int)
+	l.mu.Unlock()
+	if len(batch) == 0 {
+		return
+	}
+	now := l.service.now().UnixMilli()
+	err := l.service.cfg.Store.Write(context.Background(), func(tx *store.Tx) error {
+		for x, n := range batch {
+			if _, err := tx.Exec(`INSERT INTO defender_link (kind, key, other, n, at) VALUES (?, ?, ?, ?, ?)
+				ON CONFLICT (kind, key, other) DO UPDATE SET n = defender_link.n + excluded.n, at = excluded.at`, x.kind, x.key, x.other, n, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		l.service.cfg.Log.Error("connections not noted", "error", err)
 	}
 }
 
@@ -144,6 +171,7 @@ type linked struct {
 }
 
 func (s *Service) linked(ctx context.Context, kind string) (list []linked, err error) {
+	s.links.write()
 	since := s.now().Add(-linksKept).UnixMilli()
 	err = s.reader(ctx).Query(`SELECT key, other, n FROM defender_link WHERE kind = ? AND at > ? ORDER BY key, other`, []any{kind, since}, func(row store.Row) error {
 		var x linked

@@ -79,7 +79,8 @@ func (q *completions) run() {
 				c.session.arrived(c, id, a.code)
 			}
 			if a.code != mqtt.Success && c.version != mqtt.V5 {
-				c.end(ending{ServerError, mqtt.UnspecifiedError, "a message could not be kept"})
+				c.fail()
+				c.interrupt()
 			}
 			scratch = c.owed.settle(a.number, a.code, c.version, scratch[:0])
 			if len(scratch) == 0 {

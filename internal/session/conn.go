@@ -41,6 +41,8 @@ type Transport interface {
 type Resting interface {
 	// Rested undoes Interrupt and gives memory back. Only the reader calls it, while it does not read.
 	Rested()
+	// Parted gives all memory back: the reader reads no more.
+	Parted()
 }
 
 // DisconnectReason is why a connection ended, in the words of AWS IoT's lifecycle events.
@@ -127,9 +129,14 @@ type Conn struct {
 // end asks the connection to close. The first reason stays.
 func (c *Conn) end(e ending) {
 	if c.ended.CompareAndSwap(nil, &e) {
-		c.transport.Interrupt()
-		c.owed.abandon()
+		c.interrupt()
 	}
+}
+
+// interrupt makes the reader notice that the connection has ended.
+func (c *Conn) interrupt() {
+	c.transport.Interrupt()
+	c.owed.abandon()
 }
 
 // serve reads packets until the connection ends.

@@ -42,8 +42,8 @@ func (in *Input) Idle() {
 	*in = Input{}
 }
 
-// drop gives the buffer back with whatever is in it.
-func (in *Input) drop() {
+// Drop gives the buffer back with whatever is in it.
+func (in *Input) Drop() {
 	in.start = in.end
 	in.Idle()
 }

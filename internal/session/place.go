@@ -211,7 +211,7 @@ func (a *Sessions) read(ctx context.Context, s *Session, epoch int64) error {
 		return err
 	}
 	s.mu.Lock()
-	s.persistent, s.expiry = persistent, expiry
+	s.persistent, s.restored, s.expiry = persistent, persistent, expiry // its packet identifiers are known elsewhere
 	s.inflight, s.queue, s.incoming = window{}, fifo{}, nil
 	s.backlog, s.loaded, s.seq = n, first-1, last
 	p := s.place
@@ -378,7 +378,7 @@ func (a *Sessions) refresh(clientIDs []string) error {
 		s.mu.Lock()
 		here, gone := s.place.here, s.gone
 		if !here && !gone {
-			s.persistent, s.restored, s.expiry = exists, exists, expiry // its packet identifiers are known elsewhere
+			s.persistent, s.restored, s.expiry = exists, exists, expiry
 			if s.place.online = since == 0; s.place.online {
 				s.place.added = 0
 			}

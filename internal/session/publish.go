@@ -233,9 +233,18 @@ func (c *Conn) Acknowledge(number uint64, err error) {
 	code := mqtt.Success
 	if err != nil {
 		code = mqtt.UnspecifiedError
+		if c.version != mqtt.V5 {
+			c.fail() // at once: what came after it is not taken, or the order would be lost
+		}
 		c.all.log.Error("a message could not be kept", "client_id", c.request.ClientID, "error", err)
 	}
 	c.all.completions.settle(completion{c, number, code})
+}
+
+// fail ends the connection of a publisher of MQTT 3.1.1, which cannot be told otherwise. Somebody has to interrupt its
+// reader, which Acknowledge must not wait for.
+func (c *Conn) fail() {
+	c.ended.CompareAndSwap(nil, &ending{ServerError, mqtt.UnspecifiedError, "a message could not be kept"})
 }
 
 // holdBack stops reading while the client has as many unacknowledged messages as it may have.

@@ -39,6 +39,7 @@ func (l *restingLine) Interrupt() {
 	}
 }
 func (l *restingLine) Rested() { l.rests.Add(1) }
+func (l *restingLine) Parted() {}
 
 // TestRest: a silent connection rests once for each silence, and goes on where it was.
 func TestRest(t *testing.T) {

@@ -243,7 +243,10 @@ func (a *Sessions) wait(start func(done func(error))) error {
 // part ends a connection: its read loop calls it last.
 func (a *Sessions) part(c *Conn) {
 	s := c.session
-	c.input.drop()
+	c.input.Drop()
+	if t, ok := c.transport.(Resting); ok {
+		t.Parted()
+	}
 	mine := true
 	if a.node != nil && !a.node.Alive() {
 		// Others may speak for this client already: it is cut off, and told of, and its will published,

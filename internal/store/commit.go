@@ -119,6 +119,9 @@ func (db *DB) commitLoop() {
 		for i := range batch {
 			db.settle(batch[i], errors.Join(batch[i].err, err))
 		}
+		if err != nil {
+			db.refuse(err)
+		}
 		clear(batch)
 	}
 }
@@ -178,7 +181,7 @@ func (db *DB) recover(doubt bool) error {
 		case closed, errors.Is(o.err, ErrTaken), late && !doubt:
 			return o.err
 		case late:
-			db.refuse()
+			db.refuse(o.err)
 		}
 		wake := o.next
 		if give := o.since.Add(patience); !doubt && give.Before(wake) {
@@ -193,15 +196,23 @@ func (db *DB) recover(doubt bool) error {
 	}
 }
 
-// refuse fails what is queued.
-func (db *DB) refuse() {
+// refuse fails what is queued, so that of the writes of one owner none succeeds after an earlier one has
+// failed. What has no owner goes on waiting.
+func (db *DB) refuse(err error) {
 	db.mu.Lock()
-	queue := db.queue
-	db.queue = nil
+	var refused, kept []operation
+	for _, op := range db.queue {
+		if op.done == nil && !errors.Is(err, ErrUnavailable) {
+			kept = append(kept, op)
+		} else {
+			refused = append(refused, op)
+		}
+	}
+	db.queue = kept
 	db.room.Broadcast()
 	db.mu.Unlock()
-	for _, op := range queue {
-		db.settle(op, db.outage.err)
+	for _, op := range refused {
+		db.settle(op, err)
 	}
 }
 
