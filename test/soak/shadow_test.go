@@ -196,6 +196,8 @@ func newRetained() *retained {
 
 func (w *retained) prepare(*site) {}
 
+func (v *retainedWriter) clientID() string { return "retained-" + url.PathEscape(v.topic) }
+
 func retainedPayload(n int) []byte {
 	if n%5 == 0 {
 		return nil
@@ -208,7 +210,7 @@ func (w *retained) write(ctx context.Context, s *site) {
 	defer wg.Wait()
 	for _, v := range w.list {
 		wg.Go(func() {
-			c, _, err := dial(s, "retained-"+url.PathEscape(v.topic))
+			c, _, err := dial(s, v.clientID())
 			if err != nil {
 				return
 			}
@@ -230,6 +232,10 @@ func (w *retained) write(ctx context.Context, s *site) {
 // come.
 func (w *retained) check(s *site, _ bool) {
 	for _, v := range w.list {
+		// What the last connection has sent is taken, or never will be, when another has taken over.
+		if c, _, err := dial(s, v.clientID()); err == nil {
+			c.Close(context.Background())
+		}
 		var got struct{ Payload string }
 		err := s.call(context.Background(), "GET", "/retainedMessage/"+url.PathEscape(v.topic), nil, &got)
 		if err != nil && !isMissing(err) {
