@@ -1,7 +1,7 @@
 // Command count reads what go test -json wrote and counts the tests.
 //
-// With -failures it prints what failed tests said instead. It exits with 1 if a test failed or none
-// ran.
+// With -failures it prints what failed tests said instead, and why others were skipped. It exits with 1
+// if a test failed or none ran.
 package main
 
 import (
@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 )
 
 // event is one line of go test -json (go doc test2json).
@@ -25,7 +27,7 @@ type event struct {
 type totals struct{ passed, failed, skipped int }
 
 func main() {
-	failures := flag.Bool("failures", false, "print the output of failed tests")
+	failures := flag.Bool("failures", false, "print the output of failed tests, and the reasons of skipped ones")
 	flag.Parse()
 	var sum totals
 	for _, name := range flag.Args() {
@@ -53,6 +55,16 @@ func main() {
 	}
 }
 
+// reason is what a skipped test said last of itself.
+func reason(output []string) string {
+	for _, line := range slices.Backward(output) {
+		if strings.HasPrefix(line, "    ") && !strings.HasPrefix(strings.TrimSpace(line), "---") {
+			return " " + strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
+
 // add counts the events of one run and writes the output of what failed.
 func (t *totals) add(r io.Reader, w io.Writer) error {
 	lines := bufio.NewScanner(r)
@@ -77,6 +89,7 @@ func (t *totals) add(r io.Reader, w io.Writer) error {
 		case "skip":
 			if e.Test != "" {
 				t.skipped++
+				fmt.Fprintf(w, "skipped %s %s:%s\n", e.Package, e.Test, reason(said[key]))
 			}
 		case "fail":
 			if e.Test == "" && failedIn[e.Package] > 0 {
