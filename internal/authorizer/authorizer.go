@@ -54,8 +54,9 @@ type Config struct {
 	ARN   func(resource string) string // such as registry.Registry.ARN
 	Log   *slog.Logger
 	Now   func() time.Time // default time.Now
-	// InUse names the domain configuration that an authorizer is the default of, if any; nil for none.
-	InUse func(name string) (domain string, ok bool)
+	// InUse names the domain configuration that an authorizer is the default of, empty for none; nil for
+	// never. It is called in the transaction that deletes one.
+	InUse func(tx *store.Tx, name string) (domain string, err error)
 }
 
 // Service keeps authorizers and asks them. Its methods may be called concurrently.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/registry"
+	"github.com/berth-iot/berth/internal/store"
 	"github.com/berth-iot/berth/internal/store/storetest"
 )
 
@@ -29,7 +30,12 @@ func newService(t *testing.T, now func() time.Time, answer http.HandlerFunc) (*S
 	db := storetest.Open(t, t.TempDir())
 	t.Cleanup(func() { db.Close() })
 	open := func() *Service {
-		s, err := Open(ctx, Config{Store: db, ARN: func(r string) string { return "arn:" + r }, Now: now, InUse: func(name string) (string, bool) { return "d", name == "used" }})
+		s, err := Open(ctx, Config{Store: db, ARN: func(r string) string { return "arn:" + r }, Now: now, InUse: func(_ *store.Tx, name string) (string, error) {
+			if name == "used" {
+				return "d", nil
+			}
+			return "", nil
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -146,6 +146,13 @@ func (s *Service) Reload([]string) error {
 	return s.load(context.Background())
 }
 
+// Known reports in a transaction whether an authorizer exists.
+func (s *Service) Known(tx *store.Tx, name string) (bool, error) {
+	var n int
+	err := tx.QueryRow(`SELECT count(*) FROM authorizer WHERE name = ?`, []any{name}, &n)
+	return n > 0, err
+}
+
 // Update changes an authorizer; whether tokens are signed cannot change. registry.ErrNotFound,
 // registry.ErrInvalid.
 func (s *Service) Update(ctx context.Context, name string, up Update) (*Authorizer, error) {
@@ -200,7 +207,11 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 			return conflict("authorizer %s is the default authorizer: call ClearDefaultAuthorizer first", name)
 		}
 		if s.cfg.InUse != nil {
-			if domain, ok := s.cfg.InUse(name); ok {
+			domain, err := s.cfg.InUse(tx, name)
+			if err != nil {
+				return err
+			}
+			if domain != "" {
 				return conflict("authorizer %s is the default of domain configuration %s", name, domain)
 			}
 		}

@@ -84,9 +84,6 @@ func (d *Domains) check(s *Settings) error {
 	if s.Protocol == SecureMQTT && s.Authentication == AuthSigV4 || s.Protocol == WebSocket && s.Authentication == AuthX509 {
 		return refuse(registry.ErrInvalid, "applicationProtocol %s does not go with authenticationType %s", s.Protocol, s.Authentication)
 	}
-	if a := s.Authorizer; a != nil && a.Default != "" && d.cfg.KnowsAuthorizer != nil && !d.cfg.KnowsAuthorizer(a.Default) {
-		return refuse(registry.ErrInvalid, "authorizer %s does not exist", a.Default)
-	}
 	if r := s.ServerCertificateIs; len(r) > 1024 || len(r) > 0 && !bytes.HasPrefix(r, []byte("{")) {
 		return refuse(registry.ErrInvalid, "serverCertificateConfig is not a small object")
 	}
@@ -133,7 +130,7 @@ func (d *Domains) Create(ctx context.Context, c Configuration) (*Configuration, 
 		}
 		now := d.cfg.Now()
 		c.Created, c.StatusChanged = now, now
-		return put(tx, &c)
+		return d.put(tx, &c)
 	})
 	if err != nil {
 		return nil, err
@@ -141,7 +138,16 @@ func (d *Domains) Create(ctx context.Context, c Configuration) (*Configuration, 
 	return d.Describe(c.Name)
 }
 
-func put(tx *store.Tx, c *Configuration) error {
+func (d *Domains) put(tx *store.Tx, c *Configuration) error {
+	if a := c.Authorizer; a != nil && a.Default != "" && d.cfg.KnowsAuthorizer != nil {
+		known, err := d.cfg.KnowsAuthorizer(tx, a.Default)
+		if err != nil {
+			return err
+		}
+		if !known {
+			return refuse(registry.ErrInvalid, "authorizer %s does not exist", a.Default)
+		}
+	}
 	settings, err := json.Marshal(c.Settings)
 	if err != nil {
 		return err
@@ -228,7 +234,7 @@ func (d *Domains) Update(ctx context.Context, name string, up Update) (*Configur
 		if c.Status != old.Status {
 			c.StatusChanged = d.cfg.Now()
 		}
-		return put(tx, &c)
+		return d.put(tx, &c)
 	})
 	if err != nil {
 		return nil, err

@@ -104,8 +104,8 @@ type Config struct {
 	// Seal and Unseal keep the keys of uploaded certificates from lying in the store in the clear.
 	Seal   func(label string, plain []byte) []byte
 	Unseal func(label string, sealed []byte) ([]byte, error)
-	// KnowsAuthorizer reports whether an authorizer exists; nil for any.
-	KnowsAuthorizer func(name string) bool
+	// KnowsAuthorizer reports whether an authorizer exists, in the transaction that begins to use it; nil for any.
+	KnowsAuthorizer func(tx *store.Tx, name string) (bool, error)
 	// Ended hears of a domain whose clients must go, with the reason; nil for nobody.
 	Ended func(domainName, reason string)
 }
@@ -247,15 +247,18 @@ func (d *Domains) List(page registry.Page) ([]*Configuration, string, error) {
 	return registry.PageOf(all, page, false, func(c *Configuration) string { return c.Name })
 }
 
-// UsingAuthorizer names a configuration whose default is an authorizer.
-func (d *Domains) UsingAuthorizer(authorizer string) (name string, ok bool) {
-	st := d.state.Load()
+// UsingAuthorizer names in a transaction a configuration whose default is an authorizer, if there is one.
+func (d *Domains) UsingAuthorizer(tx *store.Tx, authorizer string) (name string, err error) {
+	st, err := d.read(tx.Query)
+	if err != nil {
+		return "", err
+	}
 	for _, name := range st.names {
 		if a := st.byName[name].Authorizer; a != nil && a.Default == authorizer {
-			return name, true
+			return name, nil
 		}
 	}
-	return "", false
+	return "", nil
 }
 
 // GetCertificate returns the server certificate for a client of the configuration c; ok is false

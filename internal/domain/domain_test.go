@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/berth-iot/berth/internal/registry"
+	"github.com/berth-iot/berth/internal/store"
 	"github.com/berth-iot/berth/internal/store/storetest"
 )
 
@@ -37,7 +38,7 @@ func newBench(t *testing.T) *bench {
 	b.cfg = Config{Store: db, ARN: func(r string) string { return "arn:" + r }, Region: "us-east-1", Account: "000000000000", Endpoint: "iot.example.com",
 		Seal:            func(label string, plain []byte) []byte { return append([]byte(label), plain...) },
 		Unseal:          func(label string, sealed []byte) ([]byte, error) { return sealed[len(label):], nil },
-		KnowsAuthorizer: func(name string) bool { return name == "known" },
+		KnowsAuthorizer: func(_ *store.Tx, name string) (bool, error) { return name == "known", nil },
 		Ended:           func(domainName, _ string) { b.ended = append(b.ended, domainName) },
 		Issue: func(host string, _ *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return nil, errors.New("issue " + host)
@@ -92,8 +93,15 @@ func TestLife(t *testing.T) {
 	if c := b.Lookup("a.EXAMPLE.com"); c.Name != "a" || c.Plain() || c.Authorizer.Default != "known" || string(c.ServerCertificateIs) != `{"enableOCSPCheck":true}` {
 		t.Errorf("%+v", c)
 	}
-	if name, ok := b.UsingAuthorizer("known"); !ok || name != "a" {
-		t.Error(name, ok)
+	if err := b.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		for authorizer, want := range map[string]string{"known": "a", "other": ""} {
+			if name, err := b.UsingAuthorizer(tx, authorizer); err != nil || name != want {
+				t.Errorf("%s: %q %v", authorizer, name, err)
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 	if _, ok, err := b.GetCertificate(b.Lookup("a.example.com"), nil); !ok || err == nil || err.Error() != "issue a.example.com" {
 		t.Error(ok, err)

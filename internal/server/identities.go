@@ -43,13 +43,13 @@ type identities struct {
 
 func (i *identities) open(ctx context.Context, cfg *Config) (err error) {
 	i.authorizers, err = authorizer.Open(ctx, authorizer.Config{Store: i.db, Hooks: i.hooks, ARN: i.registry.ARN, Log: i.log,
-		InUse: func(name string) (string, bool) { return i.domains.UsingAuthorizer(name) }})
+		InUse: func(tx *store.Tx, name string) (string, error) { return i.domains.UsingAuthorizer(tx, name) }})
 	if err != nil {
 		return err
 	}
 	i.domains, err = domain.Open(ctx, domain.Config{Store: i.db, ARN: i.registry.ARN, Region: cfg.Region, Account: cfg.Account, Endpoint: cfg.Endpoint,
 		Issue: i.certs.GetHostCertificate, Seal: i.secrets.Seal, Unseal: i.secrets.Unseal, Ended: i.sessions.EndServerName,
-		KnowsAuthorizer: func(name string) bool { _, err := i.authorizers.Describe(name); return err == nil }})
+		KnowsAuthorizer: i.authorizers.Known})
 	if err != nil {
 		return err
 	}
