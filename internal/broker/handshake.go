@@ -83,6 +83,7 @@ func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, htt
 		stream = raw
 	}
 	t := tls.Server(stream, cfg)
+	asked := b.Sessions.Endings()
 	c.SetDeadline(time.Now().Add(handshakeTimeout))
 	u.enter()
 	err := t.HandshakeContext(context.WithoutCancel(ctx))
@@ -109,6 +110,7 @@ func (b *Broker) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, htt
 		return func() { b.http.hand(t) }
 	}
 	adm := b.admission(&cs, d)
+	adm.Asked = asked
 	var transport session.Transport
 	if tries {
 		raw.blocks = false

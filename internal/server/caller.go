@@ -241,6 +241,7 @@ func (c *callers) admission(r *http.Request) (session.Admission, error) {
 		adm.Principal = session.Principal{Kind: session.AccessKey, ID: caller.AccessKeyID, ReadOnly: caller.Role != awsapi.RoleAdmin}
 		return adm, nil
 	}
+	adm.Asked = c.broker.Sessions.Endings()
 	d := c.domains.Lookup(serverName(r))
 	if err := open(d, domain.WebSocket); err != nil {
 		return adm, err

@@ -90,6 +90,7 @@ type Conn struct {
 	request   Request
 	origin    *router.Origin
 	sessionID string
+	asked     uint64  // Admission.Asked
 	custom    *custom // nil unless a custom authorizer decided
 	pace      *pace   // nil without rates
 	publisher *router.Publisher

@@ -73,6 +73,8 @@ type Admission struct {
 	Until time.Time
 	// Grant is that of temporary credentials.
 	Grant *Grant
+	// Asked is Sessions.Endings before anybody was asked what is said here; 0 stands for now.
+	Asked uint64
 	// Authenticator, if set, finds out by the CONNECT packet who the client is; Principal is then
 	// empty, or the certificate that the client has besides.
 	Authenticator Authenticator
@@ -83,7 +85,10 @@ type Admission struct {
 // closed.
 func (a *Sessions) Accept(ctx context.Context, t Transport, adm Admission) {
 	a.count.connectsTried.Add(1)
-	c := &Conn{all: a, transport: t, yields: firstPublishes}
+	c := &Conn{all: a, transport: t, yields: firstPublishes, asked: adm.Asked}
+	if c.asked == 0 {
+		c.asked = a.Endings()
+	}
 	timeout := time.AfterFunc(a.limits.ConnectTimeout, t.Interrupt)
 	packet, err := c.readConnect()
 	if !timeout.Stop() && err == nil {

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -157,27 +156,5 @@ func (k *custom) again(after time.Duration) {
 	defer k.mu.Unlock()
 	if !k.stopped {
 		k.refresh.Reset(after)
-	}
-}
-
-// EndUser ends the connections of a user with a password.
-func (a *Sessions) EndUser(name, reason string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for c := range a.conns {
-		if r := &c.request; r.Principal.Kind == Custom && r.Principal.ID == name && r.Grant != nil && r.Grant.UserPolicies != nil {
-			c.end(ending{AuthError, mqtt.NotAuthorized, reason})
-		}
-	}
-}
-
-// EndServerName ends the connections that came to a server name, by SNI.
-func (a *Sessions) EndServerName(name, reason string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for c := range a.conns {
-		if strings.EqualFold(c.request.ServerName, name) {
-			c.end(ending{AuthError, mqtt.NotAuthorized, reason})
-		}
 	}
 }

@@ -61,6 +61,7 @@ type Sessions struct {
 	mu        sync.Mutex
 	sessions  map[string]*Session
 	conns     map[*Conn]struct{}
+	endings   endings
 	deadlines deadlines
 	holders   []*Session
 	stopping  bool
@@ -208,6 +209,7 @@ func (a *Sessions) attach(c *Conn, p *mqtt.Connect, expiry uint32, ack *mqtt.Con
 	s.pump()
 	a.mu.Lock()
 	a.conns[c] = struct{}{}
+	a.endings.missed(c)
 	a.parted.Add(1)
 	stopping := a.stopping
 	a.mu.Unlock()
