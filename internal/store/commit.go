@@ -119,7 +119,7 @@ func (db *DB) commitLoop() {
 		for i := range batch {
 			db.settle(batch[i], errors.Join(batch[i].err, err))
 		}
-		if err != nil {
+		if errors.Is(err, errDatabase) || errors.Is(err, ErrUnavailable) {
 			db.refuse(err)
 		}
 		clear(batch)

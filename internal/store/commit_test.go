@@ -26,7 +26,8 @@ func (b *scripted) commit(batch []operation) error {
 
 func (b *scripted) close() error { return nil }
 
-// TestFailedCommitTakesWhatWaitsAlong: a write that was queued behind one that fails does not succeed.
+// TestFailedCommitTakesWhatWaitsAlong: a write that was queued behind one that fails does not succeed, unless the
+// failure is that of the write alone.
 func TestFailedCommitTakesWhatWaitsAlong(t *testing.T) {
 	t.Parallel()
 	b := &scripted{begun: make(chan []string), outcome: make(chan error)}
@@ -55,9 +56,14 @@ func TestFailedCommitTakesWhatWaitsAlong(t *testing.T) {
 		t.Errorf("%q are written after the failure", got)
 	}
 	b.outcome <- nil
-	put("fourth", nil)
-	if got := <-b.begun; !slices.Equal(got, []string{"fourth"}) {
+	put("wrong", nil)
+	if got := <-b.begun; !slices.Equal(got, []string{"wrong"}) {
 		t.Errorf("%q are written when there is room again", got)
+	}
+	put("fourth", nil)
+	b.outcome <- errors.New("it cannot be written")
+	if got := <-b.begun; !slices.Equal(got, []string{"fourth"}) {
+		t.Errorf("%q are written after one that was wrong", got)
 	}
 	b.outcome <- nil
 	if err := db.Close(); err != nil {
@@ -67,6 +73,9 @@ func TestFailedCommitTakesWhatWaitsAlong(t *testing.T) {
 		if !errors.Is(outcomes[name], errDatabase) {
 			t.Errorf("%s: %v", name, outcomes[name])
 		}
+	}
+	if outcomes["wrong"] == nil {
+		t.Error("what was wrong was written")
 	}
 	if err := outcomes["fourth"]; err != nil {
 		t.Errorf("fourth: %v", err)
