@@ -64,6 +64,7 @@ type Publication struct {
 
 	awaited   bool // somebody waits for the outcome, whatever the QoS
 	publisher *Publisher
+	alone     bool // see Alone
 	kept      *Message
 	receipt   *Receipt
 	encoded   [4]encoding // by version and QoS above 0
@@ -87,6 +88,9 @@ func (p *Publication) Keep() *Message {
 	}
 	return p.kept
 }
+
+// Alone reports whether the message goes to one subscriber only.
+func (p *Publication) Alone() bool { return p.alone }
 
 // KeepBriefly is Keep for a message that will soon be sent or dropped: it shares the memory of those
 // before and after it, which is free when all of them are gone.

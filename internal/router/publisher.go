@@ -110,6 +110,7 @@ func (pub *Publisher) PublishTo(rt *Route, p *Publication) (waits bool) {
 	if rt.fresh != pub.router.generation.Load() {
 		rt.refresh(pub.router)
 	}
+	p.alone = len(rt.targets) == 1
 	for i := range rt.targets {
 		t := &rt.targets[i]
 		if t.NoLocal && t.Subscriber == p.NoLocal { // [MQTT-3.8.3-3]
@@ -136,6 +137,7 @@ func (pub *Publisher) PublishTo(rt *Route, p *Publication) (waits bool) {
 func (pub *Publisher) Direct(p *Publication) {
 	p.publisher = pub
 	p.reset()
+	p.alone = true
 	p.To.Deliver(p, &Target{Subscriber: p.To, QoS: p.QoS})
 	if p.receipt != nil {
 		p.receipt.Release(nil)

@@ -5,16 +5,27 @@ package session
 type fifo struct {
 	items []delivery
 	head  int // items before it are gone
-	bytes int // of payloads
+	bytes int // of payloads, and of packets
+
+	packets packets // of the deliveries that have a size
+	packed  int     // how many
 }
 
 // fifoOf holds these deliveries.
 func fifoOf(items []delivery) fifo {
 	q := fifo{items: items}
 	for i := range items {
-		q.bytes += len(items[i].message.Payload)
+		q.bytes += items[i].length()
 	}
 	return q
+}
+
+// length is what a delivery counts for in a queue.
+func (d *delivery) length() int {
+	if d.size > 0 {
+		return int(d.size)
+	}
+	return len(d.message.Payload)
 }
 
 func (q *fifo) len() int { return len(q.items) - q.head }
@@ -27,14 +38,20 @@ func (q *fifo) push(d delivery) {
 		q.items, q.head = q.items[:n], 0
 	}
 	q.items = append(q.items, d)
-	q.bytes += len(d.message.Payload)
+	q.bytes += d.length()
+	if d.size > 0 {
+		q.packed++
+	}
 }
 
 // pop takes the first delivery; there must be one.
 func (q *fifo) pop() delivery {
 	d := q.items[q.head]
 	q.items[q.head] = delivery{}
-	q.bytes -= len(d.message.Payload)
+	q.bytes -= d.length()
+	if d.size > 0 {
+		q.packed--
+	}
 	q.head++
 	if q.head == len(q.items) {
 		q.items, q.head = q.items[:0], 0
@@ -48,6 +65,7 @@ func (q *fifo) all() []delivery { return q.items[q.head:] }
 // release gives up the memory of an empty queue.
 func (q *fifo) release() {
 	if q.len() == 0 {
+		q.packets.release()
 		*q = fifo{}
 	}
 }

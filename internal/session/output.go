@@ -26,16 +26,22 @@ func (c *Conn) grow(n int) {
 		if size < need {
 			continue
 		}
-		box, ok := outputs[i].Get().(*[]byte)
-		if !ok {
-			b := make([]byte, 0, size)
-			box = &b
-		}
-		b := append(*box, c.out...)
+		o := takeOutput(i)
+		o.bytes = append(o.bytes, c.out...)
 		c.takeOut().recycle()
-		c.out, c.box = b, box
+		c.out, c.box = o.bytes, o.box
 		return
 	}
+}
+
+// takeOutput returns an empty buffer of one of the sizes.
+func takeOutput(size int) output {
+	box, ok := outputs[size].Get().(*[]byte)
+	if !ok {
+		b := make([]byte, 0, outputSizes[size])
+		box = &b
+	}
+	return output{*box, box}
 }
 
 // output is what a connection had to write, and where its buffer came from.

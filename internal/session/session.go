@@ -192,18 +192,23 @@ func (s *Session) enqueue(p *router.Publication, t *router.Target, qos byte, ret
 	d := delivery{qos: qos, retain: retain}
 	if s.persistent {
 		s.accept(&d, p, t)
-	} else {
-		d.message = p.KeepBriefly()
-		d.ids = t.IDs
-		if s.full() {
-			// The publisher's own window holds it back until the client has caught up.
-			d.receipt, d.since = p.Hold(), s.all.clock.Load()
-			if !s.holding {
-				s.holding = true
-				s.all.holds(s)
-			}
+		s.queue.push(d)
+		return
+	}
+	if s.full() {
+		// The publisher's own window holds it back until the client has caught up.
+		d.receipt, d.since = p.Hold(), s.all.clock.Load()
+		if !s.holding {
+			s.holding = true
+			s.all.holds(s)
 		}
 	}
+	if c := s.conn; p.Alone() && p.Expires.IsZero() && len(t.IDs) == 0 && c.given == nil && c.pace == nil {
+		if packet, _ := p.Packet(c.version, qos); s.pack(&d, packet, retain, t.Generation) {
+			return
+		}
+	}
+	d.message, d.ids = p.KeepBriefly(), t.IDs
 	s.queue.push(d)
 }
 
@@ -228,7 +233,13 @@ func (s *Session) pump() bool {
 	moved := false
 	now := time.Time{}
 	for s.queue.len() > 0 && !s.inflight.full(c.receiveMaximum) && len(c.out) <= s.all.limits.OutputBytes {
-		if next := &s.queue.all()[0]; !s.mayOut(c, len(next.message.Payload), next.stored) {
+		next := &s.queue.all()[0]
+		if next.size > 0 {
+			s.unpack(c)
+			moved = true
+			continue
+		}
+		if !s.mayOut(c, len(next.message.Payload), next.stored) {
 			break
 		}
 		d := s.queue.pop()

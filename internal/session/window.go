@@ -15,8 +15,9 @@ type delivery struct {
 	qos     byte
 	retain  bool
 	state   deliveryState
-	stored  bool  // a row of the queue table holds it, or of the inbox
-	inbox   int64 // the number of that row of the inbox
+	stored  bool   // a row of the queue table holds it, or of the inbox
+	size    uint32 // of the packet that holds it instead of message; see packets
+	inbox   int64  // the number of that row of the inbox
 }
 
 type deliveryState uint8
