@@ -249,8 +249,8 @@ func TestAudit(t *testing.T) {
 			c := session.Client{ClientID: "c", Principal: strings.Repeat(fmt.Sprint(i), 64)}
 			b.Connected(c)
 			b.Disconnected(c, session.DuplicateClientID)
+			synctest.Wait() // the first is written at once, the other a second later, unless somebody asks
 		}
-		synctest.Wait()
 		id, err := b.StartOnDemandAuditTask(ctx, names)
 		b.check(err)
 		task := b.finished(id)

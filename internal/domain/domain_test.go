@@ -78,6 +78,10 @@ func TestLife(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	elsewhere, err := Open(ctx, b.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := b.Create(ctx, Configuration{Name: "a", DomainName: "A.example.com", Settings: Settings{Authorizer: &Authorizer{Default: "known"}, ServerCertificateIs: json.RawMessage(`{"enableOCSPCheck":true}`)}}); err != nil {
 		t.Fatal(err)
 	}
@@ -93,9 +97,10 @@ func TestLife(t *testing.T) {
 	if c := b.Lookup("a.EXAMPLE.com"); c.Name != "a" || c.Plain() || c.Authorizer.Default != "known" || string(c.ServerCertificateIs) != `{"enableOCSPCheck":true}` {
 		t.Errorf("%+v", c)
 	}
+	// Another node, which has not heard of it yet.
 	if err := b.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		for authorizer, want := range map[string]string{"known": "a", "other": ""} {
-			if name, err := b.UsingAuthorizer(tx, authorizer); err != nil || name != want {
+			if name, err := elsewhere.UsingAuthorizer(tx, authorizer); err != nil || name != want {
 				t.Errorf("%s: %q %v", authorizer, name, err)
 			}
 		}

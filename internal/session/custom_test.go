@@ -58,6 +58,13 @@ func (l *line) RemoteAddr() netip.AddrPort { return netip.MustParseAddrPort("192
 // packets are the packets that the server sent since the last call.
 func (l *line) packets(t *testing.T) (types []mqtt.Type, last []byte) {
 	t.Helper()
+	l.each(t, func(h mqtt.Header, body []byte) { types, last = append(types, h.Type()), body })
+	return types, last
+}
+
+// each visits the packets that the server sent since the last call.
+func (l *line) each(t *testing.T, visit func(h mqtt.Header, body []byte)) {
+	t.Helper()
 	synctest.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,10 +73,9 @@ func (l *line) packets(t *testing.T) (types []mqtt.Type, last []byte) {
 		if err != nil || body == nil {
 			t.Fatal("the server sent no whole packet", err)
 		}
-		types, last = append(types, h.Type()), bytes.Clone(body)
+		visit(h, bytes.Clone(body))
 		l.out.Next(size)
 	}
-	return types, last
 }
 
 // byGrant is an Authority that knows grants alone.

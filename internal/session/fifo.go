@@ -7,8 +7,7 @@ type fifo struct {
 	head  int // items before it are gone
 	bytes int // of payloads, and of packets
 
-	packets packets // of the deliveries that have a size
-	packed  int     // how many
+	packets *packets // of the deliveries that have a size; may be nil while there are none
 }
 
 // fifoOf holds these deliveries.
@@ -39,9 +38,6 @@ func (q *fifo) push(d delivery) {
 	}
 	q.items = append(q.items, d)
 	q.bytes += d.length()
-	if d.size > 0 {
-		q.packed++
-	}
 }
 
 // pop takes the first delivery; there must be one.
@@ -49,9 +45,6 @@ func (q *fifo) pop() delivery {
 	d := q.items[q.head]
 	q.items[q.head] = delivery{}
 	q.bytes -= d.length()
-	if d.size > 0 {
-		q.packed--
-	}
 	q.head++
 	if q.head == len(q.items) {
 		q.items, q.head = q.items[:0], 0
@@ -65,7 +58,6 @@ func (q *fifo) all() []delivery { return q.items[q.head:] }
 // release gives up the memory of an empty queue.
 func (q *fifo) release() {
 	if q.len() == 0 {
-		q.packets.release()
 		*q = fifo{}
 	}
 }

@@ -6,7 +6,8 @@ import "github.com/berth-iot/berth/mqtt"
 // a message of its own for each would be work for the collector. It is the cheaper form while there is one
 // subscriber; several share a message.
 type packets struct {
-	buffers []output // the smallest size first, then larger ones
+	count   int
+	buffers []output // the smallest size first, then larger ones; none while there are no packets
 	from    int      // what of the first is gone
 	allowed uint32   // generation of the connection when they were allowed
 }
@@ -16,9 +17,7 @@ const maxPacked = 1 << 10
 
 // add keeps a copy of a packet and returns it.
 func (p *packets) add(b []byte) []byte {
-	if len(p.buffers) == 1 && p.from == len(p.buffers[0].bytes) {
-		p.buffers[0].bytes, p.from = p.buffers[0].bytes[:0], 0
-	}
+	p.count++
 	last := len(p.buffers) - 1
 	if last < 0 || len(p.buffers[last].bytes)+len(b) > cap(p.buffers[last].bytes) {
 		size := 0
@@ -34,24 +33,27 @@ func (p *packets) add(b []byte) []byte {
 	return (*to)[n:]
 }
 
-// next takes the first packet, of n bytes. It is valid until the next call.
-func (p *packets) next(n int) []byte {
+// next takes the first packet, of n bytes, and hands it to use, which must not keep it.
+func (p *packets) next(n int, use func(packet []byte)) {
 	if p.from == len(p.buffers[0].bytes) {
 		p.buffers[0].recycle()
 		p.buffers[0] = output{}
 		p.buffers, p.from = p.buffers[1:], 0
 	}
 	p.from += n
-	return p.buffers[0].bytes[p.from-n : p.from]
+	use(p.buffers[0].bytes[p.from-n : p.from])
+	if p.count--; p.count == 0 {
+		p.release()
+	}
 }
 
-// release gives all buffers back.
+// release gives all buffers back, with whatever is in them.
 func (p *packets) release() {
-	for _, o := range p.buffers {
-		o.bytes = o.bytes[:0]
+	for i, o := range p.buffers {
 		o.recycle()
+		p.buffers[i] = output{}
 	}
-	*p = packets{}
+	p.count, p.buffers, p.from = 0, p.buffers[:0], 0
 }
 
 // publishTopic returns the topic of a PUBLISH packet of QoS 1 or 2, after which its packet identifier is.
@@ -72,7 +74,10 @@ func (s *Session) pack(d *delivery, packet []byte, retain bool, generation uint3
 	if len(packet) > maxPacked || c.maxPacket > 0 && len(packet) > c.maxPacket {
 		return false
 	}
-	if q.packed == 0 {
+	if q.packets == nil {
+		q.packets = &packets{}
+	}
+	if q.packets.count == 0 {
 		q.packets.allowed = generation
 	} else if q.packets.allowed != generation {
 		return false
@@ -89,17 +94,18 @@ func (s *Session) pack(d *delivery, packet []byte, retain bool, generation uint3
 // unpack moves the packet of the queue's first delivery into the window and the output.
 func (s *Session) unpack(c *Conn) {
 	d := s.queue.pop()
-	packet := s.queue.packets.next(int(d.size))
-	topic, idAt := publishTopic(packet)
 	if d.receipt != nil {
 		d.receipt.Release(nil)
 		d.receipt = nil
 	}
-	if s.queue.packets.allowed != c.generation.Load() && !s.mayReceive(c, string(topic)) {
-		return
-	}
-	id, _ := s.inflight.add(d)
-	packet[idAt], packet[idAt+1] = byte(id>>8), byte(id)
-	c.append(packet)
-	c.sent++
+	s.queue.packets.next(int(d.size), func(packet []byte) {
+		topic, idAt := publishTopic(packet)
+		if s.queue.packets.allowed != c.generation.Load() && !s.mayReceive(c, string(topic)) {
+			return
+		}
+		id, _ := s.inflight.add(d)
+		packet[idAt], packet[idAt+1] = byte(id>>8), byte(id)
+		c.append(packet)
+		c.sent++
+	})
 }

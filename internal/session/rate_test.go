@@ -197,9 +197,11 @@ func TestRateOfRetained(t *testing.T) {
 			t.Errorf("one on each topic takes %v", took)
 		}
 		time.Sleep(time.Minute)
+		a.paces.mu.Lock()
 		if len(a.paces.retained) != 0 {
 			t.Errorf("%d topics are remembered for ever", len(a.paces.retained))
 		}
+		a.paces.mu.Unlock()
 		l.Interrupt()
 		synctest.Wait()
 	}, rated("retain-topic=1"))

@@ -319,7 +319,9 @@ func (a *Sessions) detach(s *Session, c *Conn) {
 				d.receipt.Release(nil)
 			}
 		}
-		s.queue.packets.release()
+		if s.queue.packets != nil {
+			s.queue.packets.release()
+		}
 		s.inflight, s.queue, s.incoming = window{}, fifo{}, nil
 	}
 	var delay uint32
